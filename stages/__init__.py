@@ -1,0 +1,1 @@
+"""One thin script for each DVC stage; see dvc.yaml."""
