@@ -1,0 +1,1 @@
+"""`params.yaml`, parsed once at the border into frozen sections."""

@@ -1,0 +1,137 @@
+"""Reads `params.yaml` whole and turns every mistake in it into one sentence."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from models.architecture import check_attention, discriminator_sizes, generator_sizes
+from pipeline.config.sections import (
+    DataSection,
+    EvaluateSection,
+    ModelSection,
+    ReferenceSection,
+    ReportSection,
+    RuntimeSection,
+    Section,
+    TrainSection,
+)
+from pipeline.errors import UserError
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    data: DataSection = Field(default_factory=DataSection)
+    reference: ReferenceSection = Field(default_factory=ReferenceSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    train: TrainSection = Field(default_factory=TrainSection)
+    evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
+    report: ReportSection = Field(default_factory=ReportSection)
+    runtime: RuntimeSection = Field(default_factory=RuntimeSection)
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        sizes = {
+            "g_attention": ("generator", generator_sizes(self.data.resolution)),
+            "d_attention": ("discriminator", discriminator_sizes(self.data.resolution)),
+        }
+        for key, (network, available) in sizes.items():
+            attention = getattr(self.model, key)
+            try:
+                check_attention(network, attention, available)
+            except ValueError as error:
+                raise ValueError(
+                    f"model.{key} = {attention}: at data.resolution {self.data.resolution} {error}"
+                ) from None
+        if self.data.source == "folder" and self.data.path is None:
+            raise ValueError("data.path is missing; source: folder needs the images' folder there")
+        needs_weights = "inception-v3-compat" in self.reference.extractors
+        if needs_weights and self.reference.inception_weights is None:
+            raise ValueError(
+                "reference.inception_weights is missing; the inception-v3-compat extractor "
+                "needs a weights file there, or `download`"
+            )
+        return self
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Parses and checks the file; raises UserError naming the key, the value and the cure."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run this from the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold sections such as `train:`, not {content!r}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error)}") from None
+
+
+def describe(*sections: type[Section]) -> str:
+    """The keys of sections with their meaning and default, for `--help`."""
+    lines = []
+    for section in sections:
+        name = section.__name__.removesuffix("Section").lower()
+        lines.append(f"{name}: {(section.__doc__ or '').strip()}")
+        for key, field in section.model_fields.items():
+            default = "null" if field.default is None else field.default
+            lines.append(f"  {key + ' = ' + str(default):<36} {field.description}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _explain(error: ValidationError) -> str:
+    details = error.errors(include_url=False)
+    first = details[0]
+    more = f" (and {len(details) - 1} more mistakes)" if len(details) > 1 else ""
+    key = ".".join(str(part) for part in first["loc"])
+    value = first["input"]
+    if first["type"] == "extra_forbidden":
+        return f"unknown key `{key}`{_nearest(first['loc'])}{more}"
+    if first["type"] == "value_error":
+        return f"{first['ctx']['error']}{more}"
+    if not key:
+        return f"{first['msg']}{more}"
+    expected = first["msg"][0].lower() + first["msg"][1:]
+    return f"`{key}` = {value!r} is not valid: {expected}{_meaning(first['loc'])}{more}"
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    valid = list(_fields(location[:-1]))
+    elsewhere = [
+        f"{section}.{location[-1]}"
+        for section, field in Params.model_fields.items()
+        if str(location[-1]) in _section(field.annotation).model_fields
+    ]
+    if elsewhere:
+        return f"; it belongs at `{elsewhere[0]}`"
+    matches = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+    prefix = "".join(f"{part}." for part in location[:-1])
+    if matches:
+        return f"; the nearest valid key is `{prefix}{matches[0]}`"
+    return f"; valid keys are {', '.join(f'`{prefix}{name}`' for name in valid)}"
+
+
+def _meaning(location: tuple[int | str, ...]) -> str:
+    field = _fields(location[:1]).get(str(location[1])) if len(location) > 1 else None
+    return f" ({field.description})" if field is not None else ""
+
+
+def _fields(location: tuple[int | str, ...]) -> dict[str, Any]:
+    if not location:
+        return dict(Params.model_fields)
+    field = Params.model_fields.get(str(location[0]))
+    return dict(_section(field.annotation).model_fields) if field is not None else {}
+
+
+def _section(annotation: Any) -> type[BaseModel]:
+    return annotation

@@ -1,0 +1,115 @@
+"""The sections of `params.yaml`: every key with its type, range and meaning."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# YAML 1.1 reads 2e-4 (no dot, no signed exponent) as a string; researchers write it all the time.
+_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def _read_scientific(value: object) -> object:
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+
+
+Float = Annotated[float, BeforeValidator(_read_scientific)]
+
+
+class Section(BaseModel):
+    """A frozen section that refuses unknown keys and does not convert types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataSection(Section):
+    """What the shards hold; read by `shard`."""
+
+    source: Literal["digits", "folder"] = Field(
+        "digits", description="digits (ships with scikit-learn) or folder (one sub-folder a class)"
+    )
+    path: str | None = Field(None, description="the image folder, for source: folder")
+    resolution: Literal[32, 64, 128] = Field(32, description="side of the square images, pixels")
+    channels: Literal[1, 3] = Field(1, description="1 (grey) or 3 (RGB)")
+    heldout_fraction: Float = Field(
+        0.2, ge=0.0, lt=1.0, description="share held out of training, by a hash of the key"
+    )
+    shard_rows: int = Field(16384, ge=1, description="most images in one shard")
+
+
+class ReferenceSection(Section):
+    """The real data's side of the metrics; read by `reference`."""
+
+    extractors: list[Literal["dataset-cnn", "inception-v3-compat"]] = Field(
+        ["dataset-cnn"], min_length=1, description="feature extractors to prepare, scored by each"
+    )
+    inception_weights: str | None = Field(
+        None, description="file of torch-fidelity's Inception weights, or `download`"
+    )
+    cnn_epochs: int = Field(30, ge=1, description="passes of dataset-cnn over the training split")
+    seed: int = Field(0, ge=0, description="seed of dataset-cnn's training")
+
+
+class ModelSection(Section):
+    """The two networks; read by `train`."""
+
+    z_dim: int = Field(128, ge=1, description="length of the latent vector")
+    g_width: int = Field(12, ge=1, description="generator's width; the paper's is 64")
+    d_width: int = Field(12, ge=1, description="discriminator's width; the paper's is 64")
+    g_attention: list[int] = Field([16], description="generator feature sizes with attention")
+    d_attention: list[int] = Field([16], description="discriminator feature sizes with attention")
+    g_spectral_norm: bool = Field(True, description="spectral normalisation in the generator")
+    d_spectral_norm: bool = Field(True, description="spectral normalisation in the discriminator")
+
+
+class TrainSection(Section):
+    """The optimisation; read by `train`."""
+
+    seed: int = Field(0, ge=0, description="decides every random draw of the run")
+    total_kimg: Float = Field(96, gt=0, description="length: thousands of real images seen by D")
+    batch: int = Field(64, ge=2, description="global batch, images")
+    g_lr: Float = Field(1e-4, gt=0, description="generator's Adam learning rate")
+    d_lr: Float = Field(4e-4, gt=0, description="discriminator's Adam learning rate (TTUR)")
+    adam_beta1: Float = Field(0.0, ge=0, lt=1, description="Adam's beta1 of both networks")
+    adam_beta2: Float = Field(0.999, ge=0, lt=1, description="Adam's beta2; the paper's text: 0.9")
+    adam_eps: Float = Field(1e-8, gt=0, description="Adam's epsilon")
+    ema_halflife_kimg: Float = Field(
+        4, gt=0, description="half-life of the generator's weight average, kimg"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "bf16", description="of convolutions and matrix products; weights stay fp32"
+    )
+    snapshot_kimg: Float = Field(16, gt=0, description="distance of snapshots and sample grids")
+
+
+class EvaluateSection(Section):
+    """The protocol of the metrics; read by `evaluate`."""
+
+    num_samples: int = Field(5000, ge=10, description="generated images for each metric")
+    seed: int = Field(1000, ge=0, description="seed of the samples' latents and labels")
+    is_splits: int = Field(10, ge=1, description="splits of the inception score")
+    kid_subsets: int = Field(100, ge=1, description="subsets of KID")
+    kid_subset_size: int = Field(300, ge=2, description="images in each subset of KID")
+
+
+class ReportSection(Section):
+    """What the report shows; read by `report`."""
+
+    samples_per_class: int = Field(10, ge=1, le=50, description="columns of the class grid")
+    attention_samples: int = Field(4, ge=1, le=16, description="samples with attention maps")
+
+
+class RuntimeSection(Section):
+    """What cannot change a result; no stage depends on it."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    num_threads: int | None = Field(None, ge=1, description="CPU threads; null: torch's choice")
+    runs_dir: str = Field("runs", min_length=1, description="folder of the run folders")
+    status_kimg: Float = Field(1, gt=0, description="distance of status records")
+    checkpoint_kimg: Float = Field(8, gt=0, description="distance of checkpoints")
+    keep_checkpoints: int = Field(3, ge=2, description="newest checkpoints that are kept")
+    tracker: Literal["mlflow", "none"] = Field("mlflow", description="where runs are mirrored")
+    tracking_uri: str | None = Field(
+        None, description="MLflow's address; null: MLFLOW_TRACKING_URI, else a local SQLite file"
+    )
+    experiment: str = Field("sagan", min_length=1, description="MLflow experiment")
