@@ -1,0 +1,1 @@
+"""The report: one page that opens anywhere, and the plots that DVC shows."""

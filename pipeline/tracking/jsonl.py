@@ -1,0 +1,146 @@
+"""`stats.jsonl`: the append-only record of a run, and how to read it back."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.tracking.tracker import Outcome, Tracker
+
+STATS_NAME = "stats.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsRecord:
+    """The metrics of one status."""
+
+    nimg: int
+    """Real images seen by D since the start."""
+    elapsed_s: float
+    """Seconds of training."""
+    time: float
+    """When it was written, seconds since the epoch."""
+    metrics: dict[str, float]
+    """Values by name; one that was not finite is nan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One picture of the run."""
+
+    nimg: int
+    name: str
+    path: str
+    """Relative to the folder of `stats.jsonl` where the file lies in it."""
+
+
+class JsonlTracker(Tracker):
+    """Appends each status to `run_dir/stats.jsonl`, one write a record.
+
+    A run that went back to a checkpoint writes records of the same nimg again; readers keep the
+    last. A line that a killed process left torn is cut off first.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.run_dir = run_dir
+        self.path = run_dir / STATS_NAME
+        _cut_torn_line(self.path)
+        self._file = self.path.open("ab", buffering=0)
+
+    def log(self, metrics: Mapping[str, float], nimg: int, elapsed_s: float) -> None:
+        values = {name: _finite(value) for name, value in metrics.items()}
+        self._append("metrics", nimg, elapsed_s=round(elapsed_s, 3), metrics=values)
+
+    def image(self, name: str, path: Path, nimg: int) -> None:
+        if path.is_relative_to(self.run_dir):
+            path = path.relative_to(self.run_dir)
+        self._append("image", nimg, name=name, path=path.as_posix())
+
+    def close(self, outcome: Outcome) -> None:
+        self._file.close()
+
+    def _append(self, kind: str, nimg: int, **content: object) -> None:
+        record = {"type": kind, "nimg": int(nimg), "time": round(time.time(), 3), **content}
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+
+
+def parse_record(line: bytes | str) -> MetricsRecord | ImageRecord | None:
+    """One line of `stats.jsonl`; None for a type of a later version; ValueError if malformed."""
+    try:
+        record = json.loads(line)
+        kind, nimg = record["type"], int(record["nimg"])
+        if kind == "metrics":
+            return MetricsRecord(
+                nimg=nimg,
+                elapsed_s=float(record["elapsed_s"]),
+                time=float(record["time"]),
+                metrics={
+                    str(name): math.nan if value is None else float(value)
+                    for name, value in record["metrics"].items()
+                },
+            )
+        if kind == "image":
+            return ImageRecord(nimg=nimg, name=str(record["name"]), path=str(record["path"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a record: {error!r}") from None
+    return None
+
+
+def read_stats(
+    path: Path, up_to_nimg: int | None = None
+) -> tuple[list[MetricsRecord], list[ImageRecord]]:
+    """The records up to and including a nimg, sorted by it, the last one of each nimg and name.
+
+    A torn last line is passed over; a file that is missing or malformed is a UserError.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; `dvc repro train` makes it") from None
+    metrics: dict[int, MetricsRecord] = {}
+    images: dict[tuple[int, str], ImageRecord] = {}
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            record = parse_record(line)
+        except ValueError as error:
+            raise UserError(
+                f"{path}, line {number}: {error}; `dvc repro --force train` writes it anew"
+            ) from None
+        if record is None or (up_to_nimg is not None and record.nimg > up_to_nimg):
+            continue
+        if isinstance(record, MetricsRecord):
+            metrics[record.nimg] = record
+        else:
+            images[record.nimg, record.name] = record
+    return (
+        [metrics[nimg] for nimg in sorted(metrics)],
+        [images[key] for key in sorted(images)],
+    )
+
+
+def _finite(value: float) -> float | None:
+    value = float(value)
+    return value if math.isfinite(value) else None  # JSON knows no nan
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        complete = size
+        while complete > 0:
+            start = max(0, complete - 65536)
+            file.seek(start)
+            newline = file.read(complete - start).rfind(b"\n")
+            if newline >= 0:
+                complete = start + newline + 1
+                break
+            complete = start
+        if complete < size:
+            file.truncate(complete)

@@ -1,0 +1,1 @@
+"""Tracking: records, MLflow mirror, later stages."""
