@@ -1,0 +1,21 @@
+"""SHA-256 digests of files and of plain data."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_json(content: Any) -> str:
+    """Hex SHA-256 of the content's canonical JSON: independent of key order and of white space.
+
+    Raises TypeError for what JSON cannot hold and ValueError for NaN and infinity.
+    """
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
