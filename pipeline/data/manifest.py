@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SPLITS = ("train", "heldout")
 
-_SHARD_FILE = re.compile(r"(train|heldout)-\d{5}\.arrow", re.ASCII)
+SHARD_FILE = re.compile(r"(train|heldout)-\d{5}\.arrow", re.ASCII)
 # In the manifest, under no digest: a path or a library version alone makes no other data set.
 _NO_IDENTITY = ("name", "source", "digest")
 
@@ -165,7 +165,7 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(f"the counts of split {name} do not add up")
         for shard in split.shards:
             # A name is joined to the folder's path: it must not lead out of it.
-            if not _SHARD_FILE.fullmatch(shard.file) or shard.rows < 1:
+            if not SHARD_FILE.fullmatch(shard.file) or shard.rows < 1:
                 raise ValueError(f"split {name} has an invalid shard {shard.file!r}")
     if manifest.digest != identity_digest(manifest):
         raise ValueError("its digest is not that of its content")
