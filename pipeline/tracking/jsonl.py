@@ -34,6 +34,8 @@ class ImageRecord:
 
     nimg: int
     name: str
+    time: float
+    """When it was written, seconds since the epoch."""
     path: str
     """Relative to the folder of `stats.jsonl` where the file lies in it."""
 
@@ -85,7 +87,12 @@ def parse_record(line: bytes | str) -> MetricsRecord | ImageRecord | None:
                 },
             )
         if kind == "image":
-            return ImageRecord(nimg=nimg, name=str(record["name"]), path=str(record["path"]))
+            return ImageRecord(
+                nimg=nimg,
+                name=str(record["name"]),
+                time=float(record["time"]),
+                path=str(record["path"]),
+            )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a record: {error!r}") from None
     return None
