@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pipeline.errors import UserError
 from pipeline.tracking.connection import (
@@ -28,17 +28,23 @@ from pipeline.tracking.run_identity import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+T = TypeVar("T")
+
 
 class FinishedRun:
     """Adds to a run what later stages found; a failure is one line on stderr, never more."""
 
-    def __init__(self, model_dir: Path, uri: str, experiment: str, runs_dir: Path | None) -> None:
+    def __init__(
+        self, model_dir: Path, uri: str | None, experiment: str, runs_dir: Path | None = None
+    ) -> None:
+        """Use `open_run`. `uri` is a resolved address; with None nothing is tracked."""
         self._model_dir = model_dir
         self._config = _read_config(model_dir)
         self._uri = uri
+        self._experiment = experiment
         self._connection: tuple[MlflowClient, str] | None = None
-        if uri:
-            self._attempt("the run", lambda: self._open(experiment, runs_dir))
+        if uri is not None:
+            self._connection = self._attempt("the run", lambda: self._open(uri, runs_dir))
 
     @property
     def run_id(self) -> str | None:
@@ -58,76 +64,102 @@ class FinishedRun:
             for name, value in metrics.items():
                 if value is not None:
                     client.log_metric(run_id, f"eval/{name}", value, step=self._config["nimg"])
-            for file in files:
-                client.log_artifact(run_id, str(file), "evaluation")
-            for name, path in (images or {}).items():
-                _log_image(client, run_id, name, path, self._config["nimg"])
+            self._log_files(client, run_id, "evaluation", files, images or {})
 
-        self._attempt("the evaluation", lambda: log(*self._connected()))
+        self._with_run("the evaluation", log)
 
     def log_report(self, page: Path, *, images: Mapping[str, Path] | None = None) -> None:
         """The report's page under `report/`, and pictures of it at the model's nimg."""
-
-        def log(client: "MlflowClient", run_id: str) -> None:
-            client.log_artifact(run_id, str(page), "report")
-            for name, path in (images or {}).items():
-                _log_image(client, run_id, name, path, self._config["nimg"])
-
-        self._attempt("the report", lambda: log(*self._connected()))
+        self._with_run(
+            "the report",
+            lambda client, run_id: self._log_files(client, run_id, "report", [page], images or {}),
+        )
 
     def register_generator(self, snapshot: Path, name: str) -> str | None:
         """Registers a snapshot as a version of model `name`; the version, None if it failed.
 
-        The same snapshot of the same run is registered once. `mlflow.pyfunc.load_model` of
-        `models:/<name>/<version>` takes a table with the columns `label` and `seed`.
+        One snapshot of one run is registered once. `mlflow.pyfunc.load_model` takes
+        `models:/<name>/<version>`; see `generator_model` for its input and output.
         """
-        return self._attempt(
-            "the generator", lambda: register(*self._connected(), snapshot=snapshot, name=name)
+        return self._with_run(
+            "the generator", lambda client, run_id: register(client, run_id, snapshot, name)
         )
 
-    def _open(self, experiment: str, runs_dir: Path | None) -> None:
-        run_dir = None if runs_dir is None else runs_dir / self._config["run_key"]
-        identity = None if run_dir is None else RunIdentity.load(run_dir, self._uri, experiment)
+    def _open(self, uri: str, runs_dir: Path | None) -> "tuple[MlflowClient, str]":
+        identity = self._trained_here(uri, runs_dir)
         if identity is None:
-            client = connect(self._uri)
-            run_id = self._search(client, experiment)
-            if run_id is not None:
-                self._connection = client, run_id
-                return
-            # Trained elsewhere, or without a tracker: the export holds all that a run is made of.
-            identity = self._described(experiment)
+            client = connect(uri)
+            found = client.search_runs(
+                [experiment_id(client, uri, self._experiment)],
+                filter_string=f"tags.{RUN_KEY_TAG} = '{self._config['run_key']}'",
+                order_by=["attributes.start_time DESC"],
+                max_results=1,
+            )
+            if found:
+                return client, found[0].info.run_id
+            identity = self._exported(uri)
         identity.progress.outcome = identity.progress.outcome or "finished"
         mirror = Mirror(identity)
-        self._connection = mirror.open()
+        connection = mirror.open()
         mirror.send_records()  # what a server that was away has missed
         mirror.send_end()
+        return connection
 
-    def _search(self, client: "MlflowClient", experiment: str) -> str | None:
-        runs = client.search_runs(
-            [experiment_id(client, self._uri, experiment)],
-            filter_string=f"tags.{RUN_KEY_TAG} = '{self._config['run_key']}'",
-            order_by=["attributes.start_time DESC"],
-            max_results=1,
-        )
-        return runs[0].info.run_id if runs else None
+    def _trained_here(self, uri: str, runs_dir: Path | None) -> RunIdentity | None:
+        folders = [] if runs_dir is None else sorted(runs_dir.glob("*/"))
+        for folder in folders:
+            identity = RunIdentity.load(folder, uri, self._experiment)
+            tags = {} if identity is None else identity.description.tags
+            if tags.get(RUN_KEY_TAG) == self._config["run_key"]:
+                return identity
+        return None
 
-    def _described(self, experiment: str) -> RunIdentity:
+    def _exported(self, uri: str) -> RunIdentity:
+        # Trained elsewhere or without a tracker: the export holds all that a run is made of.
         config = self._config
         name, digest = config["dataset_name"], config["dataset_digest"]
+        sections = {key: value for key, value in config.items() if isinstance(value, dict)}
+        sections.pop("environment", None)
         description = RunDescription(
             run_name=f"{name}-{config['run_key'][:8]}",
-            params=flatten({key: config[key] for key in ("model", "train")}),
+            params=flatten(sections),
             tags={RUN_KEY_TAG: config["run_key"], DATASET_DIGEST_TAG: digest},
             dataset=DatasetInfo(name=name, digest=digest, source=name),
         )
-        return RunIdentity(self._model_dir, self._uri, experiment, description, keep=False)
+        return RunIdentity(self._model_dir, uri, self._experiment, description, keep=False)
 
-    def _connected(self) -> "tuple[MlflowClient, str]":
-        assert self._connection is not None
-        return self._connection
+    def _log_files(
+        self,
+        client: "MlflowClient",
+        run_id: str,
+        folder: str,
+        files: Sequence[Path],
+        images: Mapping[str, Path],
+    ) -> None:
+        from PIL import Image
 
-    def _attempt[T](self, what: str, action: Callable[[], T]) -> T | None:
-        pass
+        for file in files:
+            client.log_artifact(run_id, str(file), folder)
+        for name, path in images.items():
+            with Image.open(path) as image:
+                client.log_image(run_id, image.convert("RGB"), key=name, step=self._config["nimg"])
+
+    def _with_run(self, what: str, action: "Callable[[MlflowClient, str], T]") -> T | None:
+        if self._connection is None:
+            return None
+        client, run_id = self._connection
+        return self._attempt(what, lambda: action(client, run_id))
+
+    def _attempt(self, what: str, action: Callable[[], T]) -> T | None:
+        try:
+            return action()
+        except Exception as error:  # whatever ails MLflow, the stage's result is good
+            print(
+                f"mlflow at {without_credentials(self._uri or '')} did not take {what}: "
+                f"{reason(error)}",
+                file=sys.stderr,
+            )
+            return None
 
 
 def open_run(
@@ -138,4 +170,25 @@ def open_run(
     experiment: str,
     runs_dir: Path | None = None,
 ) -> FinishedRun:
-    pass
+    """The run that made `model_dir`; with tracker `none`, one that keeps nothing.
+
+    It is looked for in `runs_dir`, then by its key in MLflow, and else made from what the folder
+    holds. Raises UserError for an address that is none and for a folder that is no model.
+    """
+    address = resolve_uri(uri) if tracker == "mlflow" else None
+    return FinishedRun(model_dir, address, experiment, runs_dir)
+
+
+def _read_config(model_dir: Path) -> dict[str, Any]:
+    path = model_dir / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("run_key", "nimg", "dataset_name", "dataset_digest"):
+            config[key]
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; `dvc repro train` makes it") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error!r}); `dvc repro --force train` writes it anew"
+        ) from None
+    return config

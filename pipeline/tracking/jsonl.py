@@ -27,6 +27,20 @@ class MetricsRecord:
     metrics: dict[str, float]
     """Values by name; one that was not finite is nan."""
 
+    def to_line(self) -> str:
+        """The line of `stats.jsonl` that reads back as this record."""
+        return _line(
+            "metrics",
+            self.nimg,
+            self.time,
+            elapsed_s=round(self.elapsed_s, 3),
+            metrics={
+                # JSON knows no nan.
+                name: value if math.isfinite(value) else None
+                for name, value in self.metrics.items()
+            },
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
@@ -38,6 +52,10 @@ class ImageRecord:
     """When it was written, seconds since the epoch."""
     path: str
     """Relative to the folder of `stats.jsonl` where the file lies in it."""
+
+    def to_line(self) -> str:
+        """The line of `stats.jsonl` that reads back as this record."""
+        return _line("image", self.nimg, self.time, name=self.name, path=self.path)
 
 
 class JsonlTracker(Tracker):
@@ -55,20 +73,21 @@ class JsonlTracker(Tracker):
         self._file = self.path.open("ab", buffering=0)
 
     def log(self, metrics: Mapping[str, float], nimg: int, elapsed_s: float) -> None:
-        values = {name: _finite(value) for name, value in metrics.items()}
-        self._append("metrics", nimg, elapsed_s=round(elapsed_s, 3), metrics=values)
+        values = {name: float(value) for name, value in metrics.items()}
+        self._append(
+            MetricsRecord(nimg=nimg, elapsed_s=elapsed_s, time=time.time(), metrics=values)
+        )
 
     def image(self, name: str, path: Path, nimg: int) -> None:
         if path.is_relative_to(self.run_dir):
             path = path.relative_to(self.run_dir)
-        self._append("image", nimg, name=name, path=path.as_posix())
+        self._append(ImageRecord(nimg=nimg, name=name, time=time.time(), path=path.as_posix()))
 
     def close(self, outcome: Outcome) -> None:
         self._file.close()
 
-    def _append(self, kind: str, nimg: int, **content: object) -> None:
-        record = {"type": kind, "nimg": int(nimg), "time": round(time.time(), 3), **content}
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+    def _append(self, record: MetricsRecord | ImageRecord) -> None:
+        self._file.write(record.to_line().encode())
 
 
 def parse_record(line: bytes | str) -> MetricsRecord | ImageRecord | None:
@@ -130,9 +149,13 @@ def read_stats(
     )
 
 
-def _finite(value: float) -> float | None:
-    value = float(value)
-    return value if math.isfinite(value) else None  # JSON knows no nan
+def _now() -> float:
+    return round(time.time(), 3)
+
+
+def _line(kind: str, nimg: int, time_s: float, **content: object) -> str:
+    record = {"type": kind, "nimg": int(nimg), "time": round(time_s, 3), **content}
+    return json.dumps(record, allow_nan=False) + "\n"
 
 
 def _cut_torn_line(path: Path) -> None:

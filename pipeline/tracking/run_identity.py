@@ -60,13 +60,20 @@ class RunIdentity:
     """The file `mlflow-<suffix>.json` in a run folder: one for each store and experiment."""
 
     def __init__(
-        self, folder: Path, uri: str, experiment: str, description: RunDescription
+        self,
+        folder: Path,
+        uri: str,
+        experiment: str,
+        description: RunDescription,
+        keep: bool = True,
     ) -> None:
+        """With `keep` false nothing is written: the folder belongs to somebody else."""
         self.folder = folder
         self.uri = uri
         self.experiment = experiment
         self.description = description
         self.progress = Progress()
+        self._keep = keep
         self._lock = threading.Lock()
 
     @classmethod
@@ -99,6 +106,8 @@ class RunIdentity:
 
     def save(self) -> None:
         """Writes the file; safe from several threads."""
+        if not self._keep:
+            return
         with self._lock:
             content = {
                 "uri": without_credentials(self.uri),

@@ -87,3 +87,13 @@ def test_malformed_line_is_named(tmp_path, line):
 def test_missing_file_names_the_command(tmp_path):
     with pytest.raises(UserError, match="dvc repro train"):
         read_stats(tmp_path / "stats.jsonl")
+
+
+def test_records_read_back_from_their_own_lines(tmp_path):
+    tracker = JsonlTracker(tmp_path)
+    tracker.log({"loss/d": 1 / 3}, 1000, 1.25)
+    tracker.image("samples", tmp_path / "samples" / "a.png", 1000)
+    tracker.close("finished")
+    metrics, images = read_stats(tmp_path / "stats.jsonl")
+    copied = "".join(record.to_line() for record in [*metrics, *images])
+    assert copied == (tmp_path / "stats.jsonl").read_text()

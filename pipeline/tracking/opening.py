@@ -1,0 +1,40 @@
+"""Opens the tracker that the configuration asks for."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from pipeline.data.manifest import Manifest
+from pipeline.tracking.jsonl import JsonlTracker
+from pipeline.tracking.mlflow import MlflowTracker
+from pipeline.tracking.run_identity import DATASET_DIGEST_TAG, RUN_KEY_TAG, DatasetInfo
+from pipeline.tracking.tracker import Tracker
+from pipeline.training.settings import TrainSettings
+
+
+def open_tracker(
+    run_dir: Path,
+    run_key: str,
+    settings: TrainSettings,
+    manifest: Manifest,
+    *,
+    kind: Literal["mlflow", "none"],
+    uri: str | None,
+    experiment: str,
+) -> Tracker:
+    """Writes `stats.jsonl` in any case, and mirrors it in MLflow for kind `mlflow`."""
+    if kind == "none":
+        return JsonlTracker(run_dir)
+    params = asdict(settings)
+    networks = {"g": params.pop("generator"), "d": params.pop("discriminator")}
+    return MlflowTracker(
+        run_dir,
+        uri=uri,
+        experiment=experiment,
+        run_name=f"{manifest.name}-{manifest.resolution} {settings.total_kimg:g}kimg {run_key[:8]}",
+        params={"train": params, **networks, "data": {"name": manifest.name}},
+        tags={RUN_KEY_TAG: run_key, DATASET_DIGEST_TAG: manifest.digest},
+        dataset=DatasetInfo(
+            name=manifest.name, digest=manifest.digest, source=str(manifest.source)
+        ),
+    )
