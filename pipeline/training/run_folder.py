@@ -1,0 +1,82 @@
+"""The run folder `runs/<key>/`: one configuration, one writer at a time."""
+
+import difflib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.storage.atomic import write_json
+
+KEY_LENGTH = 12  # characters of the key that name the folder
+
+
+@contextmanager
+def open_run_folder(
+    runs_dir: Path, run_key: str, identity: Mapping[str, Any], restart: bool = False
+) -> Iterator[Path]:
+    """Yields the locked folder of `run_key`, whose `config.json` holds `identity`.
+
+    `restart` empties it first. Raises UserError when another process writes it, or when it holds
+    another identity than its key promises.
+    """
+    run_dir = runs_dir / run_key[:KEY_LENGTH]
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with _locked(run_dir):
+        if restart:
+            _empty(run_dir)
+        _check_identity(run_dir / "config.json", identity)
+        yield run_dir
+
+
+@contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    # flock ends with the process that holds it, however that dies.
+    with open(run_dir / "lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise UserError(
+                f"{run_dir} is being written by process {holder}; wait for it or stop it "
+                f"(kill {holder})"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _empty(run_dir: Path) -> None:
+    for path in run_dir.iterdir():
+        if path.name == "lock":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
+    expected = json.dumps(identity, indent=2, sort_keys=True)
+    if not path.exists():
+        write_json(path, identity)
+        return
+    try:
+        stored = json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=2, sort_keys=True)
+    except ValueError:
+        raise UserError(f"{path} is damaged; train with --restart to start afresh") from None
+    if stored != expected:
+        lines = difflib.unified_diff(
+            stored.splitlines(), expected.splitlines(), "stored", "expected", n=0, lineterm=""
+        )
+        raise UserError(
+            f"{path} does not hold the configuration that its folder's name promises; "
+            f"train with --restart to discard it. The difference:\n" + "\n".join(lines)
+        )

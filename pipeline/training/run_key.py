@@ -1,0 +1,46 @@
+"""The key of a run: a digest of everything that decides its result."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.storage.digest import digest_json, sha256_file
+from pipeline.training.settings import TrainSettings
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+# Code on which the weights at some nimg depend. A change elsewhere (tracking, display, storage of
+# checkpoints) goes on in the same run folder.
+RESULT_SOURCES = (
+    "models/*.py",
+    "pipeline/data/batches.py",
+    "pipeline/data/order.py",
+    "pipeline/images.py",
+    "pipeline/training/loop.py",
+    "pipeline/training/randomness.py",
+    "pipeline/training/snapshot.py",
+    "pipeline/training/state.py",
+    "pipeline/training/steps.py",
+)
+
+
+def run_identity(settings: TrainSettings, dataset_digest: str) -> dict[str, Any]:
+    """What the key digests. The length is no part of it: a longer run continues a shorter one."""
+    configuration = asdict(settings)
+    del configuration["total_kimg"]
+    return {
+        "settings": configuration,
+        "dataset_digest": dataset_digest,
+        "code_digest": code_digest(),
+    }
+
+
+def run_key(identity: dict[str, Any]) -> str:
+    """SHA-256 of an identity, in hexadecimal."""
+    return digest_json(identity)
+
+
+def code_digest() -> str:
+    """SHA-256 over names and contents of RESULT_SOURCES."""
+    paths = sorted(path for pattern in RESULT_SOURCES for path in _ROOT.glob(pattern))
+    return digest_json({str(path.relative_to(_ROOT)): sha256_file(path) for path in paths})

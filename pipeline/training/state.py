@@ -1,0 +1,61 @@
+"""Everything that a run must carry over a crash: networks, optimisers, average and progress."""
+
+import copy
+from typing import Any
+
+import torch
+from torch.optim import Adam
+
+from models.discriminator import Discriminator
+from models.generator import Generator
+from pipeline.training.randomness import generator_at
+from pipeline.training.settings import TrainSettings
+
+COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class TrainState:
+    """A run at `nimg` images; a new one stands at 0 with weights drawn from the seed."""
+
+    def __init__(self, settings: TrainSettings, device: str) -> None:
+        self.nimg = 0
+        self.elapsed_s = 0.0
+        self.G = Generator(settings.generator)
+        self.D = Discriminator(settings.discriminator)
+        self.G.initialize(generator_at(settings.seed, "init/generator"))
+        self.D.initialize(generator_at(settings.seed, "init/discriminator"))
+        for network in (self.G, self.D):
+            network.compute_dtype = COMPUTE_DTYPES[settings.precision]
+            network.to(device, memory_format=torch.channels_last)
+        self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
+        self.g_optimizer = _adam(self.G, settings.g_lr, settings)
+        self.d_optimizer = _adam(self.D, settings.d_lr, settings)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors and numbers only, so that it loads without unpickling code."""
+        return {
+            "nimg": self.nimg,
+            "elapsed_s": self.elapsed_s,
+            "G": self.G.state_dict(),
+            "D": self.D.state_dict(),
+            "G_ema": self.G_ema.state_dict(),
+            "g_optimizer": self.g_optimizer.state_dict(),
+            "d_optimizer": self.d_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over a saved state; the networks must be of the same configuration."""
+        self.nimg = state["nimg"]
+        self.elapsed_s = state["elapsed_s"]
+        for name in ("G", "D", "G_ema", "g_optimizer", "d_optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def _adam(network: torch.nn.Module, lr: float, settings: TrainSettings) -> Adam:
+    return Adam(
+        network.parameters(),
+        lr=lr,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_eps,
+        fused=True,
+    )
