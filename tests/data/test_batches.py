@@ -1,0 +1,127 @@
+"""Batches are the order's positions, however they are prefetched, resumed or sliced."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.data.batches import Batches
+from pipeline.data.order import rows_at
+from pipeline.data.reader import Rows, open_dataset
+from tests.data.shards import random_samples, write_samples
+
+
+@pytest.fixture(params=[9, 1000], ids=["many shards", "one shard"])
+def rows(tmp_path: Path, request: pytest.FixtureRequest) -> Rows:
+    write_samples(
+        random_samples(50, 3), tmp_path, num_classes=3, shard_rows=request.param,
+        heldout_fraction=0.0,
+    )  # fmt: skip
+    return open_dataset(tmp_path).train
+
+
+def _take(
+    rows: Rows, count: int, batch: int, start: int, rank: int = 0, world_size: int = 1
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    with Batches(rows, 3, batch, start, rank=rank, world_size=world_size) as batches:
+        return [batches.next_batch() for _ in range(count)]
+
+
+def test_batch_k_holds_its_positions(rows: Rows) -> None:
+    for k, (images, labels) in enumerate(_take(rows, 200, 16, 10**9)):
+        expected = rows_at(3, 10**9 + k * 16, 16, len(rows))
+        assert images.dtype == torch.uint8
+        assert labels.dtype == torch.int64
+        assert np.array_equal(images.numpy(), rows.gather(expected))
+        assert np.array_equal(labels.numpy(), rows.labels[expected])
+
+
+def test_an_epoch_holds_every_image_once(rows: Rows) -> None:
+    images = torch.cat([images for images, _ in _take(rows, 5, 10, 0)])
+    everything = rows.gather(np.arange(50)).reshape(50, -1)
+    assert sorted(map(bytes, images.numpy().reshape(50, -1))) == sorted(map(bytes, everything))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_ranks_slice_the_same_global_batch(rows: Rows, world_size: int) -> None:
+    whole = _take(rows, 20, 64, 128)
+    parts = [_take(rows, 20, 64, 128, rank, world_size) for rank in range(world_size)]
+    for k, (images, labels) in enumerate(whole):
+        assert torch.equal(torch.cat([part[k][0] for part in parts]), images)
+        assert torch.equal(torch.cat([part[k][1] for part in parts]), labels)
+
+
+@pytest.mark.parametrize("done", [1, 3, 7, 299])
+def test_a_resumed_job_goes_on_where_it_was(rows: Rows, done: int) -> None:
+    whole = _take(rows, done + 3, 16, 0)
+    resumed = _take(rows, 3, 16, done * 16)
+    for (images, labels), (expected, expected_labels) in zip(resumed, whole[done:], strict=True):
+        assert torch.equal(images, expected)
+        assert torch.equal(labels, expected_labels)
+
+
+def test_a_batch_may_be_larger_than_the_data_set_and_than_the_block(rows: Rows) -> None:
+    for batch in (120, 5000):
+        ((images, _),) = _take(rows, 1, batch, 30)
+        assert np.array_equal(images.numpy(), rows.gather(rows_at(3, 30, batch, 50)))
+
+
+def test_batches_own_their_memory(rows: Rows) -> None:
+    with Batches(rows, 0, 8, 0) as batches:
+        first, _ = batches.next_batch()
+        before = first.clone()
+        for _ in range(10):
+            batches.next_batch()
+        assert torch.equal(first, before)
+
+
+def _start_many(rows: Rows) -> None:
+    for _ in range(50):
+        Batches(rows, 0, 8, 0).close()
+
+
+def _read_then_close(rows: Rows) -> None:
+    batches = Batches(rows, 0, 8, 0)
+    batches.next_batch()
+    batches.close()
+    batches.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        batches.next_batch()
+
+
+@pytest.mark.parametrize("use", [_start_many, _read_then_close])
+def test_close_ends_the_thread(rows: Rows, use: Callable[[Rows], None]) -> None:
+    before = threading.active_count()
+    use(rows)
+    assert threading.active_count() == before
+
+
+def test_the_threads_exception_reaches_the_consumer(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, calls = rows.gather, []
+
+    def fail_at_third(*args: np.ndarray, **kwargs: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError("the disk is gone")
+        return gather(*args, **kwargs)
+
+    monkeypatch.setattr(rows, "gather", fail_at_third)
+    with Batches(rows, 0, 8, 0) as batches:
+        batches.next_batch()
+        batches.next_batch()
+        for _ in range(2):
+            with pytest.raises(OSError, match="the disk is gone"):
+                batches.next_batch()
+
+
+def test_impossible_slices_are_refused(rows: Rows) -> None:
+    for batch, rank, world_size in [(8, 0, 3), (0, 0, 1), (8, 2, 2), (8, -1, 2)]:
+        with pytest.raises(ValueError, match="cannot be cut"):
+            Batches(rows, 0, batch, 0, rank=rank, world_size=world_size)
+    with pytest.raises(ValueError, match="no rows"):
+        Batches(Rows([], (4, 4, 3)), 0, 8, 0)
