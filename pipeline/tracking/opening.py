@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.data.manifest import Manifest
+from pipeline.storage.digest import sha256_file
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.tracking.mlflow import MlflowTracker
 from pipeline.tracking.run_identity import DATASET_DIGEST_TAG, RUN_KEY_TAG, DatasetInfo
 from pipeline.tracking.tracker import Tracker
+from pipeline.training.environment import git_commit
 from pipeline.training.settings import TrainSettings
 
 
@@ -33,8 +35,18 @@ def open_tracker(
         experiment=experiment,
         run_name=f"{manifest.name}-{manifest.resolution} {settings.total_kimg:g}kimg {run_key[:8]}",
         params={"train": params, **networks, "data": {"name": manifest.name}},
-        tags={RUN_KEY_TAG: run_key, DATASET_DIGEST_TAG: manifest.digest},
+        tags={RUN_KEY_TAG: run_key, DATASET_DIGEST_TAG: manifest.digest, **_version_tags()},
         dataset=DatasetInfo(
             name=manifest.name, digest=manifest.digest, source=str(manifest.source)
         ),
     )
+
+
+def _version_tags() -> dict[str, str]:
+    tags = {}
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit  # the name that MLflow's tables show
+    lock = Path("dvc.lock")
+    if lock.exists():
+        tags["dvc_lock_sha256"] = sha256_file(lock)
+    return tags

@@ -1,6 +1,7 @@
 """A real MLflow server on loopback that can be killed and started again."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from pipeline.tracking.connection import connect
 
 
 class Server:
@@ -63,8 +66,31 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("mlflow-server"))
+def empty_store(tmp_path_factory):
+    """A SQLite store with nothing but its tables: making them takes seconds."""
+    path = tmp_path_factory.mktemp("empty-store") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def store(tmp_path, empty_store):
+    """Address of a fresh SQLite store in tmp_path."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, empty_store):
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    shutil.copy(empty_store, folder / "server.db")
+    server = Server(folder)
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def project_environment():
+    """The environment of a process that imports the project from any folder."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

@@ -1,0 +1,92 @@
+"""Which store is meant, how it is shown, and four processes that make it at once."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.tracking.connection import reason, resolve_uri, without_credentials
+from pipeline.tracking.run_identity import flatten
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from pipeline.tracking.mlflow import MlflowTracker
+
+name = sys.argv[1]
+tracker = MlflowTracker(
+    Path("runs") / name, uri=None, experiment="sagan", run_name=name,
+    params={"name": name}, tags={"run_key": name}, close_s=60,
+)
+for nimg in range(1, 21):
+    tracker.log({"loss/d": float(nimg)}, nimg, 0.0)
+tracker.close("finished")
+"""
+
+
+def test_four_processes_at_once_on_a_fresh_store(tmp_path, project_environment):
+    environment = project_environment | {"MLFLOW_TRACKING_URI": ""}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, f"run{i}"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for i in range(4)
+    ]
+    outputs = [process.communicate(timeout=60)[0].decode() for process in processes]
+    assert outputs == [""] * 4
+    assert [process.returncode for process in processes] == [0] * 4
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        counted = store.execute(
+            "select r.name, r.status, count(*) from metrics m join runs r using (run_uuid) "
+            "where m.key = 'loss/d' group by r.name, r.status order by r.name"
+        ).fetchall()
+    store.close()
+    assert counted == [(f"run{i}", "FINISHED", 20) for i in range(4)]
+
+
+def test_address_is_the_named_one_else_the_sdks_else_local(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert resolve_uri("sqlite:///named.db") == f"sqlite:///{tmp_path}/named.db"
+    assert resolve_uri(None) == "http://server:5000"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.mark.parametrize("uri", ["htp://server", "./mlruns", "file:///mlruns", "server:5000"])
+def test_address_without_a_store_is_the_users_mistake(uri, monkeypatch):
+    with pytest.raises(UserError, match=r"runtime\.tracking_uri"):
+        resolve_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
+        resolve_uri(None)
+
+
+def test_credentials_are_not_shown():
+    uri = "https://me:se@cret@host:5000/path?token=x"
+    assert without_credentials(uri) == "https://host:5000/path"
+    assert without_credentials("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def test_reason_is_the_bottom_of_a_chain_in_one_line():
+    try:
+        try:
+            raise ConnectionRefusedError(111, "Connection\n refused")
+        except ConnectionRefusedError as error:
+            raise ValueError("long " * 100) from error
+    except ValueError as error:
+        assert reason(error) == "[Errno 111] Connection refused"
+
+
+def test_params_are_flattened():
+    assert flatten({"a": {"b": {"c": 1e-8}, "d": None}, "e": True}) == {
+        "a/b/c": "1e-08",
+        "a/d": "None",
+        "e": "True",
+    }

@@ -1,0 +1,85 @@
+"""The mirror over SQLite: right steps, one MLflow run for one run folder."""
+
+import json
+
+import pytest
+
+from pipeline.tracking.jsonl import read_stats
+from tests.tracking.runs import DATASET, image_steps, points, the_run, track
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",
+)
+
+
+def test_run_shows_metrics_images_params_tags_and_dataset(tmp_path, store, capfd):
+    track(tmp_path / "run", store, [1000, 2000])
+    client, run = the_run(store)
+    assert points(client, run) == [(1000, 1.0), (2000, 2.0)]
+    records, _ = read_stats(tmp_path / "run" / "stats.jsonl")
+    history = client.get_metric_history(run.info.run_id, "loss/g")
+    assert [m.timestamp for m in history] == [round(r.time * 1000) for r in records]
+    assert image_steps(client, run) == [1000, 2000]
+    assert run.data.params == {
+        "train/g_lr": "0.0002",
+        "train/total_kimg": "8",
+        "model/attention": "[16]",
+    }
+    assert run.data.tags["run_key"] == "k1"
+    assert run.data.tags["git_commit"] == "c0ffee"
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "digits-k1"
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("digits", DATASET.digest[:36])
+    assert 0 < run.data.metrics["system/system_memory_usage_percentage"] <= 100
+    assert (tmp_path / "mlartifacts" / "sagan" / run.info.run_id).is_dir()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_resumed_run_goes_on_in_the_same_mlflow_run(tmp_path, store):
+    track(tmp_path / "run", store, [1000, 2000, 3000], outcome="preempted")
+    client, run = the_run(store)
+    assert run.info.status == "KILLED"
+    # Back to the checkpoint at 1000, and on to a later end.
+    track(tmp_path / "run", store, [2000, 3000, 4000], total_kimg=16)
+    client, run = the_run(store)
+    assert points(client, run) == [(n * 1000, float(n)) for n in (1, 2, 3, 4)]
+    assert image_steps(client, run) == [1000, 2000, 3000, 4000]
+    assert run.info.status == "FINISHED"
+    assert len(run.inputs.dataset_inputs) == 1
+    assert run.data.params["train/total_kimg"] == "8"
+    assert run.data.tags["now/train/total_kimg"] == "16"
+
+
+def test_lost_progress_shows_nothing_twice(tmp_path, store):
+    track(tmp_path / "run", store, [1000, 2000], outcome="failed")
+    (path,) = (tmp_path / "run").glob("mlflow-*.json")
+    content = json.loads(path.read_text())
+    content["progress"] |= {"offset": 0, "metrics_nimg": -1}  # killed between call and save
+    path.write_text(json.dumps(content))
+    track(tmp_path / "run", store, [3000])
+    client, run = the_run(store)
+    assert points(client, run) == [(1000, 1.0), (2000, 2.0), (3000, 3.0)]
+    assert image_steps(client, run) == [1000, 2000, 3000]
+
+
+@pytest.mark.parametrize("damage", ["deleted in MLflow", "identity torn"])
+def test_run_that_is_gone_is_made_anew_with_all_of_its_records(tmp_path, store, damage):
+    track(tmp_path / "run", store, [1000])
+    client, run = the_run(store)
+    client.delete_run(run.info.run_id)
+    if damage == "identity torn":
+        (path,) = (tmp_path / "run").glob("mlflow-*.json")
+        path.write_bytes(path.read_bytes()[:50])
+    track(tmp_path / "run", store, [2000])
+    client, run = the_run(store)
+    assert points(client, run) == [(1000, 1.0), (2000, 2.0)]
+
+
+def test_torn_and_foreign_lines_do_not_stop_the_mirror(tmp_path, store):
+    track(tmp_path / "run", store, [1000], outcome="failed")
+    with (tmp_path / "run" / "stats.jsonl").open("ab") as file:
+        file.write(b'nonsense\n{"type": "later", "nimg": 5}\n{"type": "metr')
+    track(tmp_path / "run", store, [2000])
+    client, run = the_run(store)
+    assert points(client, run) == [(1000, 1.0), (2000, 2.0)]
