@@ -1,0 +1,1 @@
+"""Shards: writing them from a source, and drawing batches from them in a computed order."""

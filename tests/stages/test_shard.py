@@ -1,0 +1,94 @@
+"""The stage as DVC runs it: a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data.ingest import write_dataset
+from pipeline.data.reader import open_dataset
+from pipeline.data.sources.select import open_source
+from stages.shard import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stages.shard", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_digits_become_shards_with_a_fixed_digest(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("data:\n  source: digits\n")
+    run = _run(tmp_path, "--out", "data/shards")
+    assert (run.returncode, run.stderr) == (0, "")
+    dataset = open_dataset(tmp_path / "data" / "shards")
+    manifest = dataset.manifest
+    assert (len(dataset.train), len(dataset.heldout)) == (1426, 371)
+    assert min(manifest.splits["heldout"].class_counts) > 0
+    assert "digits, 1426 + 371 held-out images of 10 classes (130 to 150" in run.stdout
+    assert f"digest {manifest.digest[:12]}" in run.stdout
+
+    again = write_dataset(
+        open_source("digits", None, 32, 1),
+        tmp_path / "elsewhere",
+        resolution=32,
+        channels=1,
+        heldout_fraction=0.2,
+        shard_rows=16384,
+    )
+    assert again == manifest
+
+
+def test_a_folder_of_images_becomes_shards(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = generator.integers(0, 256, (40, 60, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.jpg")
+    (tmp_path / "photos" / "cat" / "notes.txt").touch()
+    (tmp_path / "params.yaml").write_text(
+        "data: {source: folder, path: photos, resolution: 64, channels: 3, shard_rows: 7}\n"
+    )
+    run = _run(tmp_path, "--out", "shards")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "passed over: 1 .txt files" in run.stdout
+    dataset = open_dataset(tmp_path / "shards")
+    assert dataset.manifest.class_names == ("cat", "dog")
+    assert dataset.manifest.rows == 40
+    assert dataset.train.gather(np.arange(3)).shape == (3, 64, 64, 3)
+
+
+def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    damaged = tmp_path / "photos" / "cat" / "1.png"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"\x89PNG")
+    (tmp_path / "params.yaml").write_text("data: {source: folder, path: photos}\n")
+    run = _run(tmp_path, "--out", "shards")
+    assert run.returncode == 2
+    assert run.stderr.startswith(
+        "error: 1 of 1 images cannot be decoded; repair or remove photos/cat/1.png ("
+    )
+    assert run.stderr.count("\n") == 1
+    assert run.stdout == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["params.yaml", "photos"]
+
+
+def test_help_explains_the_section(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["shard", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "heldout_fraction = 0.2" in capsys.readouterr().out
