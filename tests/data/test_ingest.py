@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.data.ingest import write_dataset
-from pipeline.data.manifest import read_manifest
+from pipeline.data.manifest import identity_digest, read_manifest
 from pipeline.data.reader import open_dataset
 from pipeline.data.sources.source import Sample, Source
 from pipeline.data.split import is_heldout
@@ -82,8 +82,6 @@ def test_versions_are_recorded_outside_of_the_digest(tmp_path: Path) -> None:
     manifest = write_samples(random_samples(8, 2), tmp_path, num_classes=2, shard_rows=8)
     assert manifest.preprocessing["versions"]["pyarrow"] == pa.__version__
     assert manifest.preprocessing["versions"]["numpy"] == np.__version__
-    from pipeline.data.manifest import identity_digest
-
     other = dataclasses.replace(
         manifest, preprocessing={**manifest.preprocessing, "versions": {"numpy": "0"}}
     )

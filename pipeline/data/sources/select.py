@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 
 
 def open_source(kind: str, path: str | None, resolution: int, channels: int) -> Source:
-    """The source `digits`, or `folder` at `path`, with uint8 images [resolution] * 2 + [channels].
+    """The source `digits`, or `folder` at `path`; images uint8 [resolution, resolution, channels].
 
     Raises UserError naming data.path when the images are not there.
     """
