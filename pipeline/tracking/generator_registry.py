@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +20,15 @@ _SNAPSHOT_TAG = "snapshot_sha256"
 def register(client: "MlflowClient", run_id: str, snapshot: Path, name: str) -> str:
     """The version of model `name` that holds the snapshot; an existing one where there is one."""
     import mlflow.pyfunc
+    import pandas as pd
     from mlflow.exceptions import MlflowException
 
     digest = hashlib.sha256(snapshot.read_bytes()).hexdigest()
     for known in client.search_model_versions(f"name = '{name}'"):
         if known.run_id == run_id and known.tags.get(_SNAPSHOT_TAG) == digest:
             return str(known.version)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what mlflow and pandas advise each other
         packages = [_copy_package(package, Path(folder)) for package in ("models", "pipeline")]
         model = Path(folder) / "generator"
         # Model from code: nothing is pickled, and what is loaded is what is read here.
@@ -36,6 +39,7 @@ def register(client: "MlflowClient", run_id: str, snapshot: Path, name: str) -> 
             code_paths=packages,
             pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in _REQUIREMENTS],
             signature=_signature(),
+            input_example=pd.DataFrame({"label": [0, 1], "seed": [0, 1]}),
         )
         client.log_artifacts(run_id, str(model), "generator")
     try:

@@ -75,13 +75,11 @@ def test_credentials_are_not_shown():
 
 
 def test_reason_is_the_bottom_of_a_chain_in_one_line():
-    try:
-        try:
-            raise ConnectionRefusedError(111, "Connection\n refused")
-        except ConnectionRefusedError as error:
-            raise ValueError("long " * 100) from error
-    except ValueError as error:
-        assert reason(error) == "[Errno 111] Connection refused"
+    bottom = ConnectionRefusedError(111, "Connection\n refused")
+    top = ValueError("long " * 100)
+    top.__cause__ = bottom
+    assert reason(top) == "[Errno 111] Connection refused"
+    assert reason(TimeoutError()) == "TimeoutError"
 
 
 def test_params_are_flattened():
