@@ -15,4 +15,5 @@ def update_ema(
     """
     decay = 0.5 ** (num_images / halflife_nimg)
     torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
-    torch._foreach_copy_(list(average.buffers()), list(generator.buffers()))
+    for mine, theirs in zip(average.buffers(), generator.buffers(), strict=True):
+        mine.copy_(theirs)

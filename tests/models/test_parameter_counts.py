@@ -1,0 +1,34 @@
+"""Parameter counts of the full-width networks, as logged by the reference implementations.
+
+PyTorch-StudioGAN's training logs for SAGAN: attention after the generator's block that makes the
+named size and after the discriminator's first block that does.
+"""
+
+import pytest
+
+from models.architecture import DiscriminatorConfig, GeneratorConfig
+from models.discriminator import Discriminator
+from models.generator import Generator
+
+
+@pytest.mark.parametrize(
+    ("resolution", "num_classes", "attention", "g_count", "d_count"),
+    [
+        (32, 10, 16, 4_386_308, 1_075_586),
+        (64, 200, 32, 13_387_396, 19_752_642),
+        (128, 1000, 64, 42_017_412, 39_448_258),
+    ],
+)
+def test_counts(resolution, num_classes, attention, g_count, d_count):
+    shared = {
+        "resolution": resolution,
+        "image_channels": 3,
+        "num_classes": num_classes,
+        "width": 64,
+        "attention": (attention,),
+        "spectral_norm": True,
+    }
+    G = Generator(GeneratorConfig(**shared, z_dim=128))
+    D = Discriminator(DiscriminatorConfig(**shared))
+    assert sum(p.numel() for p in G.parameters()) == g_count
+    assert sum(p.numel() for p in D.parameters()) == d_count
