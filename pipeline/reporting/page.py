@@ -1,0 +1,164 @@
+"""Puts the report's page together: one file that needs nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.reporting.attention_figure import AttentionFigure
+from pipeline.reporting.curves import Chart
+from pipeline.reporting.heat import heat_palette
+from pipeline.reporting.inputs import ReportInputs
+from pipeline.reporting.line_chart import line_chart, readout
+from pipeline.reporting.metric_table import metric_table
+from pipeline.reporting.numbers import count, duration, kimg, significant
+from pipeline.reporting.pictures import picture
+from pipeline.reporting.samples import banner, class_rows, moments
+
+_FOLDER = Path(__file__).resolve().parent
+_COMPUTED_ELSEWHERE = ("class_names", "environment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """How much the page shows."""
+
+    samples_per_class: int
+    """Generated images of each class."""
+    real_per_class: int
+    """Real images of each class."""
+
+
+def render_page(
+    inputs: ReportInputs,
+    charts: Sequence[Chart],
+    attention: Sequence[AttentionFigure],
+    options: PageOptions,
+) -> str:
+    """The page as HTML; every string that came with the data is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    config, manifest = inputs.config, inputs.dataset.manifest
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        style=_own("report.css"),
+        script=_own("report.js"),
+        config=config,
+        manifest=manifest,
+        title=f"{config['dataset_name']} {manifest.resolution}x{manifest.resolution}",
+        kimg=kimg(config["nimg"]),
+        facts=_facts(inputs),
+        banner=picture(banner(inputs), "One generated image of each of the first classes"),
+        table=metric_table(inputs.metrics, inputs.protocol),
+        class_rows=class_rows(inputs, options.samples_per_class, options.real_per_class),
+        num_classes=len(manifest.class_names),
+        pixel_scale=max(1, 64 // manifest.resolution),
+        moments=moments(inputs),
+        charts=[(chart, line_chart(chart), _script_data(readout(chart))) for chart in charts],
+        attention=attention,
+        gammas=_gammas(inputs),
+        palette=_script_data(heat_palette()),
+        settings=_settings(config),
+        environment=_flat(config["environment"]),
+        commit=config["environment"].get("git_commit"),
+        histogram=_histogram(inputs),
+        source=_flat(manifest.source),
+        preprocessing=_flat(manifest.preprocessing),
+        count=count,
+    )
+
+
+def _own(name: str) -> Markup:
+    return Markup((_FOLDER / name).read_text(encoding="utf-8"))
+
+
+def _script_data(content: Any) -> Markup:
+    # Inside a script element no entity is decoded and only `<` could end it.
+    return Markup(json.dumps(content).replace("<", "\\u003c"))
+
+
+def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    config, train = inputs.config, inputs.dataset.manifest.splits["train"]
+    facts = [
+        ("Training images", f"{count(train.rows)} real, {count(len(train.class_counts))} classes")
+    ]
+    facts.append(("Length", f"{kimg(config['nimg'])} thousand images seen by D"))
+    if isinstance(config.get("train_seconds"), int | float):
+        facts.append(("Time", duration(config["train_seconds"])))
+    for key, name in (
+        ("generator_parameters", "Generator"),
+        ("discriminator_parameters", "Discriminator"),
+    ):
+        if isinstance(config.get(key), int):
+            facts.append((name, f"{count(config[key])} parameters"))
+    sizes = sorted(inputs.attention.maps)
+    where = ", ".join(f"{size}x{size}" for size in sizes) or "none"
+    facts.append(("Attention in G", where))
+    return facts
+
+
+def _gammas(inputs: ReportInputs) -> Mapping[int, str]:
+    """The last known factor of the generator's attention at each feature size."""
+    prefix = "attention/g_gamma_"
+    return {
+        int(name.removeprefix(prefix)): significant(value)
+        for status in inputs.statuses
+        for name, value in status.metrics.items()
+        if name.startswith(prefix)
+    }
+
+
+def _settings(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(section, its keys and values); the scalars of `config.json` make the first section."""
+    sections: dict[str, list[tuple[str, str]]] = {"run": []}
+    for key, value in config.items():
+        if key in _COMPUTED_ELSEWHERE:
+            continue
+        if isinstance(value, Mapping):
+            for name, text in _flat(value):
+                section, _, rest = name.rpartition(" ")
+                sections.setdefault(section or key, []).append((rest or name, text))
+        else:
+            sections["run"].append((key, _text(value)))
+    return [(name, rows) for name, rows in sections.items() if rows]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key} ")
+        else:
+            rows.append((f"{prefix}{key}", _text(value)))
+    return rows
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _histogram(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """For each class its counts, and their shares of the largest class in per cent."""
+    manifest = inputs.dataset.manifest
+    train = manifest.splits["train"].class_counts
+    heldout = manifest.splits["heldout"].class_counts
+    largest = max(1, *(t + h for t, h in zip(train, heldout, strict=True)))
+    return [
+        {
+            "name": name,
+            "train": t,
+            "heldout": h,
+            "train_share": round(100 * t / largest, 2),
+            "heldout_share": round(100 * h / largest, 2),
+        }
+        for name, t, h in zip(manifest.class_names, train, heldout, strict=True)
+    ]

@@ -1,0 +1,98 @@
+"""Generated and real images by class, and the generator's way there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.reader import Rows
+from pipeline.errors import UserError
+from pipeline.reporting.inputs import ReportInputs
+from pipeline.reporting.numbers import kimg
+from pipeline.reporting.pictures import Picture, picture, strip
+
+MAX_CLASSES = 100  # rows of the class grid
+MAX_MOMENTS = 12  # columns of the film
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRow:
+    """One class: generated images and real ones."""
+
+    name: str
+    generated: Picture
+    real: Picture | None
+    """None for a class without training images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """The samples of fixed latents at one moment of the training."""
+
+    kimg: str
+    grid: Picture
+    column: Picture
+    """One sample of each row of the grid, one above the other."""
+
+
+def class_rows(inputs: ReportInputs, num_generated: int, num_real: int) -> tuple[ClassRow, ...]:
+    """A row for each class, of at most MAX_CLASSES spread evenly over all of them."""
+    manifest = inputs.dataset.manifest
+    R, num_classes = manifest.resolution, len(manifest.class_names)
+    grid = inputs.class_grid
+    if grid.height != num_classes * R or grid.width % R != 0:
+        raise UserError(
+            f"class_grid.png of {grid.width}x{grid.height} pixels has no row of {R} pixels for "
+            f"each of {num_classes} classes; `dvc repro --force evaluate` writes it anew"
+        )
+    shown = np.unique(np.linspace(0, num_classes - 1, min(num_classes, MAX_CLASSES)).round())
+    columns = min(num_generated, grid.width // R)
+    return tuple(
+        ClassRow(
+            name=manifest.class_names[label],
+            generated=picture(
+                grid.crop((0, label * R, columns * R, (label + 1) * R)),
+                f"{columns} generated samples of class {manifest.class_names[label]}",
+            ),
+            real=_real(inputs.dataset.train, label, num_real, manifest.class_names[label]),
+        )
+        for label in shown.astype(int)
+    )
+
+
+def moments(inputs: ReportInputs) -> tuple[Moment, ...]:
+    """The sample grids over training time, at most MAX_MOMENTS of them, first and last included."""
+    grids = inputs.grids
+    R = inputs.dataset.manifest.resolution
+    chosen = np.unique(np.linspace(0, len(grids) - 1, min(len(grids), MAX_MOMENTS)).round())
+    return tuple(
+        Moment(
+            kimg=kimg(grids[index][0]),
+            grid=picture(
+                grids[index][1], f"Grid of samples after {kimg(grids[index][0])} thousand images"
+            ),
+            column=picture(
+                grids[index][1].crop((0, 0, R, grids[index][1].height)),
+                f"One sample a row after {kimg(grids[index][0])} thousand images",
+            ),
+        )
+        for index in chosen.astype(int)
+    )
+
+
+def banner(inputs: ReportInputs, count: int = 10) -> Image.Image:
+    """One generated image for each of the first classes, side by side."""
+    R = inputs.dataset.manifest.resolution
+    num_rows = min(inputs.class_grid.height // R, count)
+    cells = [inputs.class_grid.crop((0, i * R, R, (i + 1) * R)) for i in range(num_rows)]
+    line = Image.new(inputs.class_grid.mode, (num_rows * R, R))
+    for i, cell in enumerate(cells):
+        line.paste(cell, (i * R, 0))
+    return line
+
+
+def _real(train: Rows, label: int, count: int, name: str) -> Picture | None:
+    rows = np.flatnonzero(train.labels == label)[:count].astype(np.int64)
+    if len(rows) == 0:
+        return None
+    return picture(strip(train.gather(rows)), f"{len(rows)} real images of class {name}")

@@ -1,0 +1,61 @@
+"""Puts everything that the earlier stages found on one page, and draws the plots for DVC.
+
+`dvc repro report` runs this.
+"""
+
+import argparse
+from pathlib import Path
+
+from pipeline.config.params import describe, load_params
+from pipeline.config.sections import ReportSection
+from pipeline.reporting.build import ReportOutputs, build_report
+from pipeline.reporting.inputs import ReportPaths
+from pipeline.tracking.finished_run import open_run
+from stages.entry import run_stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=describe(ReportSection),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, what in (
+        ("model", "folder of the exported model"),
+        ("metrics", "metrics.json of the evaluation"),
+        ("protocol", "protocol.json of the evaluation"),
+        ("samples", "folder of the evaluation's samples"),
+        ("shards", "folder of the shards"),
+        ("out", "HTML file to write"),
+        ("curves", "CSV file to write"),
+        ("figures", "folder to write PNG files to"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, required=True, help=what)
+    paths = parser.parse_args()
+
+    params = load_params()
+    build_report(
+        ReportPaths(
+            model=paths.model,
+            metrics=paths.metrics,
+            protocol=paths.protocol,
+            samples=paths.samples,
+            shards=paths.shards,
+        ),
+        ReportOutputs(page=paths.out, curves=paths.curves, figures=paths.figures),
+        samples_per_class=params.report.samples_per_class,
+        attention_samples=params.report.attention_samples,
+    )
+    run = open_run(
+        paths.model,
+        tracker=params.runtime.tracker,
+        uri=params.runtime.tracking_uri,
+        experiment=params.runtime.experiment,
+        runs_dir=Path(params.runtime.runs_dir),
+    )
+    attention = paths.figures / "attention.png"
+    run.log_report(paths.out, images={"attention": attention} if attention.exists() else None)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,1 @@
+"""Reporting: what the page says, how it looks in a browser, what DVC plots."""
