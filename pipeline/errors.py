@@ -5,8 +5,8 @@ EXIT_PREEMPTED = 75
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one sentence naming the key, file or value, and the cure."""
+    """A mistake that the user can mend; its message is one sentence that says what and how."""
 
 
-class Preempted(Exception):
+class Preempted(Exception):  # noqa: N818, it is no error
     """Work stopped early on request with its state saved; the same command goes on from there."""

@@ -7,7 +7,7 @@ from pipeline.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserErro
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Runs `main` and exits with the code that its outcome deserves; defects keep their traceback."""
+    """Runs `main` and exits with the code of its outcome; defects keep their traceback."""
     try:
         main()
     except UserError as error:

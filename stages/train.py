@@ -11,6 +11,7 @@ from pipeline.config.sections import ModelSection, RuntimeSection, TrainSection
 from pipeline.config.training import runtime_settings, train_settings
 from pipeline.data.reader import open_dataset
 from pipeline.tracking.opening import open_tracker
+from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.devices import choose_device
 from pipeline.training.session import SessionPaths, run_session
 from stages.entry import run_stage
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--restart", action="store_true", help="discard the run and start afresh")
     arguments = parser.parse_args()
 
+    keep_freed_memory()
     params = load_params()
     runtime = params.runtime
     device = choose_device(runtime.device, runtime.num_threads)
