@@ -46,7 +46,7 @@ class ReferenceSection(Section):
     inception_weights: str | None = Field(
         None, description="file of torch-fidelity's Inception weights, or `download`"
     )
-    cnn_epochs: int = Field(30, ge=1, description="passes of dataset-cnn over the training split")
+    cnn_epochs: int = Field(10, ge=1, description="passes of dataset-cnn over the training split")
     seed: int = Field(0, ge=0, description="seed of dataset-cnn's training")
 
 

@@ -1,0 +1,53 @@
+"""Opens the extractor of a name."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.evaluation.dataset_cnn import FEATURE_DIM
+from pipeline.evaluation.dataset_cnn_file import read_dataset_cnn
+from pipeline.evaluation.extractor import DATASET_CNN, Extractor
+from pipeline.evaluation.inception import open_inception
+from pipeline.images import from_uint8
+from pipeline.storage.digest import sha256_file
+
+WEIGHTS_FILE = "weights.safetensors"
+ExtractorName = Literal["dataset-cnn", "inception-v3-compat"]
+
+
+def open_extractor(
+    name: ExtractorName, folder: Path, inception_weights: str | None, device: str
+) -> Extractor:
+    """`folder` is the extractor's own in `data/reference`, for one that was trained there.
+
+    `inception_weights` is a file or `download`. Raises UserError when the weights are missing or
+    are not what they should be.
+    """
+    if name == DATASET_CNN:
+        return open_dataset_cnn(folder / WEIGHTS_FILE, device)
+    if inception_weights is None:
+        raise UserError(
+            f"reference.inception_weights is missing; {name} needs a weights file, or `download`"
+        )
+    return open_inception(inception_weights, device)
+
+
+def open_dataset_cnn(path: Path, device: str) -> Extractor:
+    """The extractor of a weights file that the reference stage wrote; raises UserError."""
+    network, _ = read_dataset_cnn(path, device)
+
+    @torch.inference_mode()
+    def extract(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features, logits = network(from_uint8(images.permute(0, 2, 3, 1).to(device)))
+        return features.cpu(), logits.cpu()
+
+    return Extractor(
+        name=DATASET_CNN,
+        weights_sha256=sha256_file(path),
+        official=False,
+        feature_dim=FEATURE_DIM,
+        resize="none",
+        extract=extract,
+    )

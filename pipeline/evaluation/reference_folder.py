@@ -1,0 +1,182 @@
+"""`data/reference/`: the real data's side of the metrics on disk.
+
+<extractor>/features.safetensors   moments of the training split, kept features of both splits
+<extractor>/weights.safetensors    the extractor itself, where it was trained here
+<extractor>/protocol.json          what all this is, with the files' hashes; written last
+pixels.json                        spread of the training images within each class
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pipeline.data.manifest import Manifest
+from pipeline.errors import UserError
+from pipeline.evaluation.collector import Collected
+from pipeline.evaluation.moments import Moments
+from pipeline.storage.atomic import atomic_write, write_json
+from pipeline.storage.digest import sha256_file
+
+FORMAT = "sagan-lab/reference/1"
+FEATURES_FILE = "features.safetensors"
+PROTOCOL_FILE = "protocol.json"
+PIXELS_FILE = "pixels.json"
+_MEND = "make it anew with `dvc repro --force reference`"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceProtocol:
+    """What the real side under one extractor is."""
+
+    extractor: str
+    """Its name."""
+    weights_sha256: str
+    """Of the extractor's weights."""
+    official: bool
+    """Whether these are the weights that published FIDs are measured with."""
+    feature_dim: int
+    """Length d of a feature vector."""
+    resize: str
+    """How images reach the extractor's size."""
+    dataset_digest: str
+    """Of the shards."""
+    dataset_name: str
+    """For people."""
+    num_classes: int
+    """Of the data set."""
+    num_train: int
+    """Images of the training split: all of them are in the moments."""
+    num_kept_train: int
+    """Those of them whose features are kept, for KID and IS."""
+    num_heldout: int
+    """Images of the held-out split."""
+    num_kept_heldout: int
+    """Those of them whose features are kept, for the floor of FID and KID."""
+    heldout_accuracy: float | None
+    """Of a classifier that was trained here; None without one, or without held-out images."""
+    training: Mapping[str, Any] | None
+    """How such a classifier was trained."""
+    versions: Mapping[str, str]
+    """Of the libraries."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """The real side under one extractor."""
+
+    protocol: ReferenceProtocol
+    train: Collected
+    """Moments of the whole training split, and kept features."""
+    heldout: Collected | None
+    """The same of the held-out split; None where that is empty."""
+
+
+def write_reference(folder: Path, reference: Reference, others: tuple[str, ...] = ()) -> None:
+    """Writes one extractor's folder; `others` are files already there that belong to it."""
+    (folder / PROTOCOL_FILE).unlink(missing_ok=True)
+    splits = {"train": reference.train, "heldout": reference.heldout}
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, split in splits.items():
+        if split is not None:
+            moments = split.moments
+            arrays |= {
+                f"{name}.count": np.array(moments.count, np.int64),
+                f"{name}.mean": moments.mean,
+                f"{name}.scatter": moments.scatter,
+                f"{name}.features": split.features,
+                f"{name}.logits": split.logits,
+                f"{name}.labels": split.labels,
+            }
+    with atomic_write(folder / FEATURES_FILE) as temporary:
+        save_file(arrays, temporary)
+    hashes = {name: sha256_file(folder / name) for name in (FEATURES_FILE, *others)}
+    content = {"format": FORMAT, **dataclasses.asdict(reference.protocol), "files": hashes}
+    write_json(folder / PROTOCOL_FILE, content)
+
+
+def read_reference(folder: Path, manifest: Manifest) -> Reference:
+    """Opens one extractor's folder of the data set `manifest`.
+
+    Raises UserError where it is missing, damaged or that of another data set.
+    """
+    path = folder / PROTOCOL_FILE
+    content = _read_json(path)
+    try:
+        if content.pop("format") != FORMAT:
+            raise UserError(f"{path} is of another version of this program; {_MEND}")
+        files = content.pop("files")
+        protocol = ReferenceProtocol(**content)
+        check_same_dataset(path, protocol.dataset_digest, manifest)
+        for name, expected in files.items():
+            if sha256_file(folder / name) != expected:
+                raise UserError(f"{folder / name} is damaged or not of this {path.name}; {_MEND}")
+        arrays = load_file(folder / FEATURES_FILE)
+        train, heldout = (_split(arrays, name) for name in ("train", "heldout"))
+        if train is None:
+            raise KeyError("train")
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing; {_MEND}") from None
+    except (KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); {_MEND}") from None
+    return Reference(protocol=protocol, train=train, heldout=heldout)
+
+
+def write_pixels(folder: Path, spread: npt.NDArray[np.float64], manifest: Manifest) -> None:
+    """Writes the spread within each class, [classes], of the training split."""
+    values = [None if np.isnan(value) else float(value) for value in spread]
+    content = {"num_real": manifest.splits["train"].rows, "spread_by_class": values}
+    write_json(
+        folder / PIXELS_FILE, {"format": FORMAT, "dataset_digest": manifest.digest, **content}
+    )
+
+
+def read_pixels(folder: Path, manifest: Manifest) -> npt.NDArray[np.float64]:
+    """The spread within each class, [classes], NaN where a class has none; see `read_reference`."""
+    path = folder / PIXELS_FILE
+    content = _read_json(path)
+    try:
+        check_same_dataset(path, content["dataset_digest"], manifest)
+        return np.array(content["spread_by_class"], np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); {_MEND}") from None
+
+
+def check_same_dataset(path: Path, digest: str, manifest: Manifest) -> None:
+    """Raises UserError when `path` was made of another data set than `manifest`'s."""
+    if digest != manifest.digest:
+        raise UserError(
+            f"{path} was made of another data set ({digest[:12]}) than these shards "
+            f"({manifest.name}, {manifest.digest[:12]}); make it anew with `dvc repro`"
+        )
+
+
+def _split(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Collected | None:
+    if f"{name}.count" not in arrays:
+        return None
+    moments = Moments(
+        count=int(arrays[f"{name}.count"]),
+        mean=arrays[f"{name}.mean"],
+        scatter=arrays[f"{name}.scatter"],
+    )
+    features, logits, labels = (arrays[f"{name}.{k}"] for k in ("features", "logits", "labels"))
+    return Collected(moments=moments, features=features, logits=logits, labels=labels)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; make it with `dvc repro reference`") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); {_MEND}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (it holds no object); {_MEND}")
+    return content

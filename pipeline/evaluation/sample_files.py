@@ -1,0 +1,68 @@
+"""The samples that people look at: a grid by class, and attention maps of a few images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.generator import SnapshotGenerator
+from pipeline.images import to_uint8
+from pipeline.storage.atomic import atomic_write
+from pipeline.training.randomness import draw_inputs, generator_at
+from pipeline.training.sample_grid import tile
+
+GRID_FILE = "class_grid.png"
+ATTENTION_FILE = "attention.npz"
+_COLUMNS = 10
+_MAX_CLASSES = 16
+_MAX_ATTENTION_SAMPLES = 16
+_MAX_MAPS_BYTES = 2**26
+
+
+def write_samples(folder: Path, G: SnapshotGenerator, seed: int) -> None:
+    """Writes `class_grid.png` and `attention.npz`, pure functions of generator and seed.
+
+    The grid has a row of 10 for each class, or for 16 classes evenly spread over more. The archive
+    holds `images` uint8 [N, H, W, C], `labels` int64 [N], `class_names` and, for each attention
+    size s, `maps_<s>` float32 [N, s, s, s/2, s/2].
+    """
+    y = _spread_classes(G.num_classes, min(G.num_classes, _MAX_CLASSES))
+    y = y.repeat_interleave(_COLUMNS)
+    images = to_uint8(G(*_inputs(G, seed, "class-grid", y)))
+    with atomic_write(folder / GRID_FILE) as temporary:
+        tile(images.cpu().numpy(), _COLUMNS).save(temporary, format="PNG")
+
+    y = _spread_classes(G.num_classes, _num_attention_samples(G))
+    images, maps = G.attention_maps(*_inputs(G, seed, "attention", y))
+    arrays: dict[str, Any] = {
+        f"maps_{size}": weights.float().cpu().numpy() for size, weights in maps.items()
+    }
+    with atomic_write(folder / ATTENTION_FILE) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            images=to_uint8(images).permute(0, 2, 3, 1).cpu().numpy(),
+            labels=y.numpy(),
+            class_names=np.array(G.class_names),
+            **arrays,
+        )
+
+
+def _spread_classes(num_classes: int, count: int) -> torch.Tensor:
+    """`count` labels evenly spread over more classes, or going round fewer."""
+    if count <= num_classes:
+        return torch.linspace(0, num_classes - 1, count).round().long()
+    return torch.arange(count) % num_classes
+
+
+def _inputs(
+    G: SnapshotGenerator, seed: int, purpose: str, y: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    z, _ = draw_inputs(generator_at(seed, purpose), len(y), G.z_dim, G.num_classes)
+    device = next(G.parameters()).device
+    return z.to(device), y.to(device)
+
+
+def _num_attention_samples(G: SnapshotGenerator) -> int:
+    map_bytes = sum(size**4 for size in G.config.attention)  # size^2 by (size / 2)^2 float32
+    return min(_MAX_ATTENTION_SAMPLES, max(1, _MAX_MAPS_BYTES // max(1, map_bytes)))

@@ -1,0 +1,59 @@
+"""How much the images of one class differ from each other, in coarse pixels."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+GRID = 8
+"""Images are averaged to 8x8 areas: what moves there is shape, not noise."""
+
+SPREAD_FORMULA = (
+    "standard deviation (of N - 1) of 8x8 area-averaged pixels over the images of a class, mean "
+    "over pixels and classes, of generated over real training images"
+)
+
+
+class ClassSpread:
+    """Standard deviation within each class of 8x8 area-averaged pixels, gathered by batch."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._counts = torch.zeros(num_classes, dtype=torch.float64)
+        self._sums: torch.Tensor | None = None  # [classes, pixels], as are the squares
+        self._squares: torch.Tensor | None = None
+
+    def add(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Counts images uint8 (B, C, R, R), R a multiple of 8, with labels int64 (B,)."""
+        pixels = F.adaptive_avg_pool2d(images.cpu().double(), GRID).flatten(1)  # (B, C 8 8)
+        labels = labels.cpu()
+        if self._sums is None or self._squares is None:
+            self._sums = torch.zeros(len(self._counts), pixels.shape[1], dtype=torch.float64)
+            self._squares = torch.zeros_like(self._sums)
+        self._counts.index_add_(0, labels, torch.ones(len(labels), dtype=torch.float64))
+        self._sums.index_add_(0, labels, pixels)
+        self._squares.index_add_(0, labels, pixels.square())
+
+    def by_class(self) -> npt.NDArray[np.float64]:
+        """[classes]: the mean over pixels of the standard deviation (of N - 1), in 0..255.
+
+        NaN for a class with fewer than 2 images.
+        """
+        if self._sums is None or self._squares is None:
+            return np.full(len(self._counts), np.nan)
+        counts = self._counts[:, None]
+        # 0..255 in float64: the difference of the squares loses nothing that matters.
+        scatter = (self._squares - self._sums.square() / counts).clamp(min=0)
+        spread = (scatter / (counts - 1)).sqrt().mean(dim=1)
+        spread[self._counts < 2] = torch.nan
+        return spread.numpy()
+
+
+def spread_ratio(generated: npt.NDArray[np.float64], real: npt.NDArray[np.float64]) -> float | None:
+    """Mean spread of generated over that of real classes; None where no class has both.
+
+    Both [classes], from `ClassSpread.by_class`; a class that either lacks is left out of both.
+    """
+    both = np.isfinite(generated) & np.isfinite(real)
+    if not both.any() or real[both].mean() == 0:
+        return None
+    return float(generated[both].mean() / real[both].mean())
