@@ -15,7 +15,7 @@ from pipeline.reporting.pictures import Picture, from_array, picture
 
 NUM_QUERIES = 4
 NUM_OBJECT_QUERIES = 3  # the last one lies on the background
-_SIDE = 192  # pixels of a picture, at least
+SIDE = 192  # pixels of a picture, at most, unless the image is larger
 _MAX_EXPLORED_BYTES = 300_000  # maps of one image in the page, for the pointer to explore
 
 
@@ -100,7 +100,7 @@ def choose_queries(
 def _attended(
     image: npt.NDArray[np.uint8], maps: npt.NDArray[np.float32], label: str
 ) -> AttendedSample:
-    scale = max(1, -(-_SIDE // len(image)))
+    scale = max(1, SIDE // len(image))
     large = upscaled(from_array(image), scale)
     queries = []
     for row, column in choose_queries(image, maps):

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.reporting.curves import Chart
-from pipeline.reporting.numbers import significant
+from pipeline.reporting.numbers import kimg, significant
 
 WIDTH, HEIGHT = 420, 230  # user units; the drawing scales to the width of its box
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 12, 32
@@ -63,7 +63,7 @@ def line_chart(chart: Chart) -> Markup:
     )
     for index, series in enumerate(chart.series):
         points = zip(chart.kimg, series.values, strict=True)
-        path = "".join(_path([(x(kimg), y(value)) for kimg, value in points]))
+        path = "".join(_path([(x(seen), y(value)) for seen, value in points]))
         parts.append(Markup('<path class="line c{}" d="{}"/>').format(index % NUM_COLOURS, path))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
@@ -73,7 +73,7 @@ def readout(chart: Chart) -> dict[str, Any]:
     """What the page's script needs to name the values under the pointer; plain JSON."""
     x, y = _scales(chart)
     return {
-        "kimg": [significant(value, 4) for value in chart.kimg],
+        "kimg": [kimg(round(1000 * value)) for value in chart.kimg],
         "x": [round(x(value), 1) for value in chart.kimg],
         "top": _TOP,
         "bottom": HEIGHT - _BOTTOM,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.reporting.numbers import percent, significant
+from pipeline.reporting.numbers import percent, significant, with_spread
 
 OFFICIAL = ""  # the suffix of the published Inception weights is none
 _EXTRACTORS = {OFFICIAL: "Inception-v3 (published weights)", "_dataset_cnn": "dataset-cnn"}
@@ -107,6 +107,15 @@ DIVERSITY = Kind(
 )
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A number as it is shown."""
+
+    value: str
+    spread: str = ""
+    """What stands behind it, smaller: a deviation or an interval."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One metric of one extractor."""
@@ -116,9 +125,9 @@ class Row:
     extractor: str
     better: str
     meaning: str
-    ema: str
-    raw: str | None
-    reference: str | None
+    ema: Figure
+    raw: Figure | None
+    reference: Figure | None
     reference_name: str
     protocol: tuple[tuple[str, str], ...]
     """(what, value) of how it was measured."""
@@ -180,22 +189,20 @@ def _row(
     key = kind.stem + suffix
     reference_key = kind.reference + suffix
 
-    def show(key: str) -> str | None:
-        value = metrics.get(key)
-        used.add(key)
+    def show(key: str) -> Figure | None:
+        keys = (key, _spread_key(key), f"{key}_ci95_low", f"{key}_ci95_high")
+        value, spread, low, high = (metrics.get(key) for key in keys)
+        used.update(keys)
         if value is None:
             return None
-        text = percent(value) if kind.is_share else significant(value)
-        spread_key = _spread_key(key)
-        spread = metrics.get(spread_key)
+        if kind.is_share:
+            return Figure(percent(value))
         if spread is not None:
-            used.add(spread_key)
-            text += f" \N{PLUS-MINUS SIGN} {significant(spread, 2)}"
-        low, high = metrics.get(f"{key}_ci95_low"), metrics.get(f"{key}_ci95_high")
+            shown, spread_shown = with_spread(value, spread)
+            return Figure(shown, f"\N{PLUS-MINUS SIGN} {spread_shown}")
         if low is not None and high is not None:
-            used.update((f"{key}_ci95_low", f"{key}_ci95_high"))
-            text += f" [{significant(low)}, {significant(high)}]"
-        return text
+            return Figure(significant(value), f"[{significant(low)}, {significant(high)}]")
+        return Figure(significant(value))
 
     ema = show(key)
     assert ema is not None
@@ -207,7 +214,7 @@ def _row(
         meaning=kind.meaning,
         ema=ema,
         raw=show(f"{key}_raw"),
-        reference="1" if kind is DIVERSITY else show(reference_key),
+        reference=Figure("1") if kind is DIVERSITY else show(reference_key),
         reference_name=kind.reference_name,
         protocol=_flat(protocol.get(key, {})),
     )
@@ -224,7 +231,7 @@ def _plain_row(key: str, value: float, protocol: Mapping[str, Mapping[str, Any]]
         extractor="",
         better="",
         meaning="",
-        ema=significant(value, 4),
+        ema=Figure(significant(value, 4)),
         raw=None,
         reference=None,
         reference_name="",

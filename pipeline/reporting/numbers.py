@@ -14,8 +14,19 @@ def significant(value: float, digits: int = 3) -> str:
     rounded = round(value, digits - 1 - magnitude)
     magnitude = math.floor(math.log10(abs(rounded)))  # 9.996 became 10.0
     if not -4 <= magnitude < 7:
-        return f"{value:.{digits - 1}e}"
-    return f"{rounded:,.{max(0, digits - 1 - magnitude)}f}"
+        return _minus(f"{value:.{digits - 1}e}")
+    return _minus(f"{rounded:,.{max(0, digits - 1 - magnitude)}f}")
+
+
+def with_spread(value: float, spread: float) -> tuple[str, str]:
+    """A value to the place of its spread's second digit, and the spread: 9.214 and 0.043."""
+    if not (math.isfinite(value) and math.isfinite(spread)) or spread <= 0:
+        return significant(value), significant(spread, 2)
+    places = 1 - math.floor(math.log10(spread))
+    if places > 6:
+        return significant(value), significant(spread, 2)
+    places = max(0, places)
+    return _minus(f"{value:,.{places}f}"), f"{spread:,.{places}f}"
 
 
 def percent(share: float) -> str:
@@ -39,5 +50,9 @@ def duration(seconds: float) -> str:
 
 
 def kimg(nimg: int) -> str:
-    """Images seen, in thousands: 96000 -> `96`, 1536 -> `1.54`."""
-    return f"{significant(nimg / 1000):s}" if nimg < 100_000 else f"{nimg / 1000:,.0f}"
+    """Images seen, in thousands: 96000 -> `96`, 1536 -> `1.536`."""
+    return f"{nimg / 1000:.4g}" if nimg < 10_000_000 else f"{nimg / 1000:,.0f}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")

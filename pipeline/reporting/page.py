@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.reporting.attention_figure import AttentionFigure
+from pipeline.reporting.attention_figure import SIDE, AttentionFigure
 from pipeline.reporting.curves import Chart
 from pipeline.reporting.heat import heat_palette
 from pipeline.reporting.inputs import ReportInputs
@@ -20,7 +20,7 @@ from pipeline.reporting.pictures import picture
 from pipeline.reporting.samples import banner, class_rows, moments
 
 _FOLDER = Path(__file__).resolve().parent
-_COMPUTED_ELSEWHERE = ("class_names", "environment")
+_SHOWN_ELSEWHERE = ("class_names", "environment", "run_key", "dataset_digest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +48,22 @@ def render_page(
         lstrip_blocks=True,
     )
     config, manifest = inputs.config, inputs.dataset.manifest
+    strip, strip_scale = banner(inputs)
     template = environment.get_template("report.html.j2")
     return template.render(
         style=_own("report.css"),
         script=_own("report.js"),
         config=config,
         manifest=manifest,
-        title=f"{config['dataset_name']} {manifest.resolution}x{manifest.resolution}",
         kimg=kimg(config["nimg"]),
         facts=_facts(inputs),
-        banner=picture(banner(inputs), "One generated image of each of the first classes"),
+        banner=picture(strip, "Generated images, a class after the other"),
+        banner_scale=strip_scale,
         table=metric_table(inputs.metrics, inputs.protocol),
         class_rows=class_rows(inputs, options.samples_per_class, options.real_per_class),
         num_classes=len(manifest.class_names),
-        pixel_scale=max(1, 64 // manifest.resolution),
+        scale=max(1, 64 // manifest.resolution),
+        large_scale=max(1, SIDE // manifest.resolution),
         moments=moments(inputs),
         charts=[(chart, line_chart(chart), _script_data(readout(chart))) for chart in charts],
         attention=attention,
@@ -91,7 +93,7 @@ def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     facts = [
         ("Training images", f"{count(train.rows)} real, {count(len(train.class_counts))} classes")
     ]
-    facts.append(("Length", f"{kimg(config['nimg'])} thousand images seen by D"))
+    facts.append(("Length", f"{kimg(config['nimg'])} kimg"))
     if isinstance(config.get("train_seconds"), int | float):
         facts.append(("Time", duration(config["train_seconds"])))
     for key, name in (
@@ -121,7 +123,7 @@ def _settings(config: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]
     """(section, its keys and values); the scalars of `config.json` make the first section."""
     sections: dict[str, list[tuple[str, str]]] = {"run": []}
     for key, value in config.items():
-        if key in _COMPUTED_ELSEWHERE:
+        if key in _SHOWN_ELSEWHERE:
             continue
         if isinstance(value, Mapping):
             for name, text in _flat(value):

@@ -80,15 +80,21 @@ def moments(inputs: ReportInputs) -> tuple[Moment, ...]:
     )
 
 
-def banner(inputs: ReportInputs, count: int = 10) -> Image.Image:
-    """One generated image for each of the first classes, side by side."""
-    R = inputs.dataset.manifest.resolution
-    num_rows = min(inputs.class_grid.height // R, count)
-    cells = [inputs.class_grid.crop((0, i * R, R, (i + 1) * R)) for i in range(num_rows)]
-    line = Image.new(inputs.class_grid.mode, (num_rows * R, R))
-    for i, cell in enumerate(cells):
-        line.paste(cell, (i * R, 0))
-    return line
+def banner(inputs: ReportInputs, side: int = 96, width: int = 1088) -> tuple[Image.Image, int]:
+    """Generated images side by side, a class after the other, and the scale to show them at.
+
+    As many as fit `width` pixels when each takes about `side`.
+    """
+    R, grid = inputs.dataset.manifest.resolution, inputs.class_grid
+    scale = max(1, side // R)
+    num_rows = grid.height // R
+    cells = min(width // (R * scale), num_rows * (grid.width // R))
+    line = Image.new(grid.mode, (cells * R, R))
+    for i in range(cells):
+        column, row = divmod(i, num_rows)
+        corner = (column * R, row * R)
+        line.paste(grid.crop((*corner, corner[0] + R, corner[1] + R)), (i * R, 0))
+    return line, scale
 
 
 def _real(train: Rows, label: int, count: int, name: str) -> Picture | None:

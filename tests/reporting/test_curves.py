@@ -1,0 +1,87 @@
+"""Curves: every value in the table, and a drawing that says the same."""
+
+import csv
+import math
+import re
+
+import pytest
+
+from pipeline.reporting.curves import charts, curves_csv
+from pipeline.reporting.line_chart import line_chart, readout
+from pipeline.tracking.jsonl import MetricsRecord, read_stats
+
+
+def records(values, name="loss/d"):
+    return [
+        MetricsRecord(nimg=1000 * (i + 1), elapsed_s=0.0, time=0.0, metrics={name: value})
+        for i, value in enumerate(values)
+    ]
+
+
+def points(svg):
+    """The vertices of the first curve."""
+    (path,) = re.findall(r'<path class="line c0" d="([^"]*)"', svg)
+    return [(c, float(x), float(y)) for c, x, y in re.findall(r"([ML])([\d.]+) ([\d.]+)", path)]
+
+
+def test_csv_holds_every_status(digits_report):
+    statuses, _ = read_stats(digits_report.inputs.model / "stats.jsonl")
+    with digits_report.outputs.curves.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(statuses) == 96
+    for row, status in zip(rows, statuses, strict=True):
+        assert float(row.pop("kimg")) == status.nimg / 1000
+        assert {name: float(value) for name, value in row.items()} == status.metrics
+
+
+def test_csv_leaves_empty_what_has_no_value():
+    mixed = [*records([1.5, math.nan]), *records([7.0], "loss/g")]
+    assert curves_csv(mixed) == "kimg,loss/d,loss/g\n1.0,1.5,\n2.0,,\n1.0,,7.0\n"
+
+
+def test_metrics_are_sorted_into_charts(digits_report):
+    statuses, _ = read_stats(digits_report.inputs.model / "stats.jsonl")
+    drawn = {chart.title: [s.name for s in chart.series] for chart in charts(statuses)}
+    assert drawn == {
+        "Losses": ["D", "G"],
+        "Logits of D": ["generated", "real"],
+        "Attention's share": ["D at 16x16", "G at 16x16"],
+        "Throughput": ["images/s"],
+    }
+    assert [c.title for c in charts(records([1.0], "new/thing"))] == ["Other"]
+    assert charts([]) == ()
+
+
+def test_long_run_is_thinned_to_means():
+    (chart,) = charts(records([float(i) for i in range(1000)]))
+    assert len(chart.kimg) == 334
+    assert chart.series[0].values[0] == 1.0  # mean of 0, 1, 2
+    assert chart.kimg[0] == 2.0
+
+
+def test_drawing_is_true_to_scale_and_broken_at_gaps():
+    (chart,) = charts(records([0.0, 1.0, math.nan, 3.0, 4.0]))
+    drawn = points(line_chart(chart))
+    assert [command for command, _, _ in drawn] == ["M", "L", "M", "L"]
+    xs, ys = [x for _, x, _ in drawn], [y for _, _, y in drawn]
+    assert xs[1] - xs[0] == pytest.approx(xs[3] - xs[2], abs=0.11)
+    assert xs[2] - xs[1] == pytest.approx(2 * (xs[1] - xs[0]), abs=0.11)
+    assert ys[0] - ys[1] == pytest.approx(ys[2] - ys[3], abs=0.11)
+    assert ys[0] - ys[2] == pytest.approx(3 * (ys[0] - ys[1]), abs=0.21)
+    data = readout(chart)
+    assert data["series"][0]["text"] == ["0", "1.00", "", "3.00", "4.00"]
+    assert data["series"][0]["y"][2] is None
+    assert data["x"][0] == xs[0]
+
+
+@pytest.mark.parametrize("values", [[2.0], [0.0, 0.0], [-3.0, -3.0], [math.nan], [1e-9, 2e-9]])
+def test_flat_and_empty_curves_are_drawn(values):
+    (chart,) = charts(records(values))
+    svg = line_chart(chart)
+    assert len(points(svg)) == sum(math.isfinite(value) for value in values)
+    assert "nan" not in svg.replace("nanmean", "")
+
+
+def test_names_in_a_drawing_are_escaped():
+    (chart,) = charts(records([1.0, 2.0], '"><script>'))
+    assert "<script" not in line_chart(chart)

@@ -1,0 +1,75 @@
+"""The stage as DVC runs it: a process of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.tracking.connection import connect
+from tests.reporting.stage_outputs import write_stage_outputs
+
+ROOT = Path(__file__).parents[2]
+ARGUMENTS = (
+    "--model=data/model",
+    "--metrics=reports/metrics.json",
+    "--protocol=reports/protocol.json",
+    "--samples=reports/samples",
+    "--shards=data/shards",
+    "--out=reports/index.html",
+    "--curves=reports/curves.csv",
+    "--figures=reports/figures",
+)
+
+
+def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    return subprocess.run(
+        [sys.executable, "-m", "stages.report", *ARGUMENTS],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path, digits_shards):
+    """A folder in which every stage before this one has run."""
+    shutil.copytree(digits_shards, tmp_path / "data" / "shards")
+    write_stage_outputs(tmp_path, tmp_path / "data" / "shards")
+    (tmp_path / "params.yaml").write_text("runtime:\n  tracker: none\n")
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_report_is_written_and_joins_the_run(project):
+    (project / "params.yaml").write_text("report:\n  samples_per_class: 3\n")
+    run = run_stage(project)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert "3 generated samples of class 9" in (project / "reports" / "index.html").read_text()
+    assert (project / "reports" / "curves.csv").read_text().startswith("kimg,attention/d_gamma_16")
+    assert {path.name for path in (project / "reports" / "figures").iterdir()} == {
+        "attention.png",
+        "class_grid.png",
+        "curves.png",
+    }
+    client = connect(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("sagan")
+    (found,) = client.search_runs([experiment.experiment_id])
+    (page,) = client.list_artifacts(found.info.run_id, "report")
+    assert page.file_size == (project / "reports" / "index.html").stat().st_size
+
+
+def test_missing_input_ends_with_one_sentence(project):
+    (project / "reports" / "metrics.json").unlink()
+    run = run_stage(project)
+    assert run.returncode == 2
+    assert run.stderr == (
+        "error: reports/metrics.json does not exist; `dvc repro evaluate` makes it\n"
+    )
+    assert not (project / "reports" / "index.html").exists()
+    assert not (project / "mlflow.db").exists()
