@@ -13,7 +13,10 @@ from models.resampling import downsample, upsample
 
 
 class GeneratorBlock(nn.Module):
-    """cBN-ReLU-up-conv3x3-cBN-ReLU-conv3x3 plus up-conv1x1 (self-attention-gan generator.py:78-92)."""
+    """cBN-ReLU-up-conv3x3-cBN-ReLU-conv3x3 plus up-conv1x1.
+
+    Source: brain-research/self-attention-gan generator.py:78-92.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, num_classes: int) -> None:
         super().__init__()

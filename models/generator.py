@@ -1,6 +1,7 @@
 """The generator of the released SAGAN (brain-research/self-attention-gan generator.py:179-254)."""
 
 from contextlib import nullcontext
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ class Generator(nn.Module):
         self.linear = Linear(config.z_dim, channels[0] * BOTTOM_SIZE**2)
         self.blocks = nn.ModuleList(
             GeneratorBlock(in_channels, out_channels, config.num_classes)
-            for in_channels, out_channels in zip(channels[:-1], channels[1:], strict=True)
+            for in_channels, out_channels in pairwise(channels)
         )
         self._sizes = generator_sizes(config.resolution)
         self.attention = nn.ModuleDict(

@@ -11,8 +11,9 @@ def initialize(network: nn.Module, spectral: SpectralNorm | None, seed: torch.Ge
     for layer in network.modules():
         if isinstance(layer, SpectralLayer):
             nn.init.xavier_uniform_(layer.weight, generator=seed)
-            if isinstance(getattr(layer, "bias", None), nn.Parameter):
-                nn.init.zeros_(layer.bias)
+            bias = getattr(layer, "bias", None)
+            if bias is not None:
+                nn.init.zeros_(bias)
     if spectral is not None:
         spectral.reset(seed)
 

@@ -16,7 +16,7 @@ from models.normalization import StandingNorm
 def set_standing_statistics(
     generator: nn.Module, inputs: Iterable[tuple[torch.Tensor, torch.Tensor]]
 ) -> None:
-    """Pools float64 moments of every normalised layer over batches of (z, y), then leaves eval mode on.
+    """Pools float64 moments of every normalised layer over batches of (z, y); ends in eval mode.
 
     Within a batch the layers normalise by that batch, as in training, so batches should have
     training's size.

@@ -71,4 +71,5 @@ def load_generator(path: str | Path, device: str = "cpu") -> SnapshotGenerator:
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not an intact generator snapshot: {reason}") from None
-    return G.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    G.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return G.requires_grad_(False).eval()

@@ -4,7 +4,7 @@ import torch
 
 
 def from_uint8(images: torch.Tensor) -> torch.Tensor:
-    """uint8 (B, H, W, C) in [0, 255] -> float32 (B, C, H, W) in [-1, 1], channels_last in memory."""
+    """uint8 (B, H, W, C) in [0, 255] -> float32 (B, C, H, W) in [-1, 1], channels last."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

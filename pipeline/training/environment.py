@@ -26,7 +26,7 @@ def describe_environment(device: str) -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The checked-out commit, with `-dirty` behind it when tracked files differ; None outside git."""
+    """The commit, with `-dirty` behind it when tracked files differ; None outside git."""
     root = Path(__file__).resolve().parents[2]
     try:
         commit = _git(root, "rev-parse", "HEAD")

@@ -34,7 +34,8 @@ def export_run(
     for ema, name in ((True, "generator"), (False, "generator-raw")):
         _copy(output.snapshot_path(summary.nimg, ema), out / f"{name}.safetensors")
     statistics, images = read_stats(run_dir / STATS_NAME, up_to_nimg=summary.nimg)
-    write_text(out / STATS_NAME, "".join(r.to_line() for r in [*statistics, *images]))
+    lines = [record.to_line() for record in statistics] + [image.to_line() for image in images]
+    write_text(out / STATS_NAME, "".join(lines))
     for image in images:
         _copy(run_dir / image.path, out / image.path)
     write_json(

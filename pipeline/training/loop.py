@@ -122,8 +122,10 @@ def _report(meter: Meter, state: TrainState, batch: int) -> dict[str, float]:
             "lower train.g_lr and train.d_lr, or set train.precision to fp32"
         )
     for name, network in (("g", state.G), ("d", state.D)):
-        for size, attention in network.attention.items():
-            metrics[f"attention/{name}_gamma_{size}"] = attention.gamma.item()
+        for parameter_name, parameter in network.attention.named_parameters():
+            size, _, kind = parameter_name.partition(".")
+            if kind == "gamma":
+                metrics[f"attention/{name}_gamma_{size}"] = parameter.item()
     return metrics
 
 

@@ -28,9 +28,7 @@ class RunOutput:
             path = self.snapshot_path(nimg, ema)
             if path.exists():  # a run that went back to a checkpoint would write the same bytes
                 continue
-            sampled = prepare_for_sampling(
-                network, self._settings.seed, nimg, self._settings.batch
-            )
+            sampled = prepare_for_sampling(network, self._settings.seed, nimg, self._settings.batch)
             if ema:
                 grid = self.grid_path(nimg)
                 write_sample_grid(grid, sampled, self._settings.seed)

@@ -39,7 +39,7 @@ def prepare_for_sampling(G: Generator, seed: int, nimg: int, batch: int) -> Gene
     device = next(G.parameters()).device
     sampled = Generator(config).requires_grad_(False)
     sampled.load_state_dict({k: v for k, v in G.state_dict().items() if ".spectral_" not in k})
-    sampled.to(device, memory_format=torch.channels_last)
+    sampled.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     draws = generator_at(seed, "standing-statistics", nimg)
     inputs = (
         (z.to(device), y.to(device))

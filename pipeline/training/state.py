@@ -26,7 +26,7 @@ class TrainState:
         self.D.initialize(generator_at(settings.seed, "init/discriminator"))
         for network in (self.G, self.D):
             network.compute_dtype = COMPUTE_DTYPES[settings.precision]
-            network.to(device, memory_format=torch.channels_last)
+            network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
         self.g_optimizer = _adam(self.G, settings.g_lr, settings)
         self.d_optimizer = _adam(self.D, settings.d_lr, settings)

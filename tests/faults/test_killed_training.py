@@ -24,9 +24,9 @@ def test_killed_at_several_moments_ends_bit_equal(make_project, undisturbed):
         before = {path.name for path in project.checkpoints()}
         process = project.start()
         wait_for(
-            lambda before=before, wanted=num_checkpoints: len(
-                {path.name for path in project.checkpoints()} - before
-            ) >= min(wanted, 2)
+            lambda before=before, wanted=num_checkpoints: (
+                len({path.name for path in project.checkpoints()} - before) >= min(wanted, 2)
+            )
         )
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -73,8 +73,13 @@ def test_death_of_dvc_ends_its_orphan_and_the_next_repro_goes_on(make_project, u
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=project.folder, check=True)
     process = subprocess.Popen(
-        [*dvc, "repro"], cwd=project.folder, env=environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        [*dvc, "repro"],
+        cwd=project.folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     wait_for(project.checkpoints)
     trainers = [
@@ -88,7 +93,11 @@ def test_death_of_dvc_ends_its_orphan_and_the_next_repro_goes_on(make_project, u
     wait_for(lambda: not trainers[0].is_running(), timeout_s=20)
     assert not (project.folder / "model").exists()
     done = subprocess.run(
-        [*dvc, "repro"], cwd=project.folder, env=environment(), capture_output=True, text=True,
+        [*dvc, "repro"],
+        cwd=project.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,7 @@ from models.attention import SelfAttention
 
 def _naive(block, x):
     """Equations of the released block, one query and one key at a time."""
-    B, C, H, W = x.shape
+    B, _, H, W = x.shape
     out = torch.empty_like(x)
     project = lambda conv: torch.einsum("oc,bchw->bohw", conv.weight[:, :, 0, 0], x)  # noqa: E731
     q, k, v = project(block.query), project(block.key), project(block.value)

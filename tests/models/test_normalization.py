@@ -20,8 +20,10 @@ def test_conditional_batch_norm():
     var = x.var(dim=(0, 2, 3), keepdim=True, correction=0)
     normal = (x - mean) / (var + EPS).sqrt()
     expected = torch.stack(
-        [normal[i] * norm.gain[c][:, None, None] + norm.bias[c][:, None, None]
-         for i, c in enumerate(y.tolist())]
+        [
+            normal[i] * norm.gain[c][:, None, None] + norm.bias[c][:, None, None]
+            for i, c in enumerate(y.tolist())
+        ]
     )
     torch.testing.assert_close(norm(x, y), expected)
 

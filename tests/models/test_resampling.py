@@ -9,8 +9,10 @@ from models.resampling import conv3x3, conv3x3_downsample, downsample, upsample,
 def _inputs():
     torch.manual_seed(0)
     kwargs = {"dtype": torch.float64, "requires_grad": True}
-    return torch.randn(2, 3, 6, 8, **kwargs), torch.randn(5, 3, 3, 3, **kwargs), torch.randn(
-        5, **kwargs
+    return (
+        torch.randn(2, 3, 6, 8, **kwargs),
+        torch.randn(5, 3, 3, 3, **kwargs),
+        torch.randn(5, **kwargs),
     )
 
 

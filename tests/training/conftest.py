@@ -9,7 +9,6 @@ import pytest
 from models.architecture import DiscriminatorConfig, GeneratorConfig
 from pipeline.data.reader import Dataset, open_dataset
 from pipeline.tracking.jsonl import JsonlTracker
-from pipeline.training.interruption import Interruption
 from pipeline.training.session import SessionPaths, run_session
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 

@@ -113,7 +113,7 @@ def test_checkpoint_of_another_configuration_is_refused(run, tmp_path):
     theirs = next((tmp_path / "b" / "runs").iterdir()) / "checkpoints"
     shutil.rmtree(mine)
     shutil.copytree(theirs, mine)
-    with pytest.raises(UserError, match="belongs to run .* another configuration"):
+    with pytest.raises(UserError, match=r"belongs to run .* another configuration"):
         run("a")
     assert (run("a", restart=True) / "generator.safetensors").exists()
 

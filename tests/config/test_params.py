@@ -1,0 +1,86 @@
+"""Mistakes in params.yaml, each as the sentence that a user reads."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.params import Params, describe, load_params
+from pipeline.config.sections import RuntimeSection, TrainSection
+from pipeline.config.training import runtime_settings, train_settings
+from pipeline.data.manifest import read_manifest
+from pipeline.errors import UserError
+from pipeline.training.settings import TrainSettings
+from tests.conftest import ROOT
+
+
+def _load(tmp_path: Path, text: str) -> Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("train: {batchh: 3}", r"unknown key `train\.batchh`; the nearest valid key is `train\.ba"),
+        ("traim: {}", r"unknown key `traim`; the nearest valid key is `train`"),
+        ("train: {resolution: 32}", r"`train\.resolution`; it belongs at `data\.resolution`"),
+        ("train: {xyzzy: 1}", r"`train\.xyzzy`; valid keys are `train\.seed`"),
+        ("train: {batch: abc}", r"`train\.batch` = 'abc' is not valid: .*valid integer.*global"),
+        ("train: {batch: true}", r"`train\.batch` = True is not valid"),
+        ("train: {batch: 1}", r"`train\.batch` = 1 is not valid: .*greater than or equal to 2"),
+        ("train: {g_lr: .nan}", r"`train\.g_lr` = nan is not valid: .*finite"),
+        ("train: {g_lr: fast}", r"`train\.g_lr` = 'fast' is not valid"),
+        ("train: 3", r"`train` = 3 is not valid"),
+        ("data: {resolution: 48}", r"`data\.resolution` = 48 is not valid: .*32, 64 or 128"),
+        ("model: {g_attention: [64]}", r"model\.g_attention = \[64\].*no 64x64.*\[8, 16, 32\]"),
+        ("model: {d_attention: [32]}", r"model\.d_attention = \[32\].*no 32x32.*\[8, 16\]"),
+        ("model: {d_attention: [8, 8]}", r"model\.d_attention = \[8, 8\].*repeat"),
+        ("data: {source: folder}", r"data\.path is missing"),
+        ("reference: {extractors: [inception-v3-compat]}", r"reference\.inception_weights is mis"),
+        ("- 1", r"must hold sections"),
+        ("a: [", r"is not valid YAML"),
+        ("train: {batchh: 3, sed: 1}", r"and 1 more mistake"),
+    ],
+)
+def test_mistake_is_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(UserError, match=sentence):
+        _load(tmp_path, text)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"params\.yaml does not exist"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_scientific_notation_is_a_number(tmp_path):
+    assert _load(tmp_path, "train: {g_lr: 1e-4, total_kimg: 3}").train.g_lr == 1e-4
+
+
+def test_own_params_name_every_key():
+    params = load_params(ROOT / "params.yaml")
+    for section in Params.model_fields:
+        values = getattr(params, section)
+        assert values.model_fields_set == set(type(values).model_fields)
+
+
+def test_settings_take_over_every_value(digits_shards):
+    params = load_params(ROOT / "params.yaml")
+    settings = train_settings(params, read_manifest(digits_shards))
+    assert settings.batch == params.train.batch
+    assert settings.generator.width == params.model.g_width
+    assert settings.discriminator.attention == tuple(params.model.d_attention)
+    assert settings.generator.num_classes == 10
+    networks = {"generator", "discriminator"}
+    assert {f.name for f in fields(TrainSettings)} - networks == set(TrainSection.model_fields)
+    runtime = runtime_settings(params, "cpu")
+    assert runtime.checkpoint_kimg == params.runtime.checkpoint_kimg
+
+
+def test_help_describes_every_key():
+    text = describe(TrainSection, RuntimeSection)
+    for section in (TrainSection, RuntimeSection):
+        for key, field in section.model_fields.items():
+            assert f"  {key} = " in text
+            assert field.description in text
