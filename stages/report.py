@@ -1,6 +1,6 @@
 """Puts everything that the earlier stages found on one page, and draws the plots for DVC.
 
-`dvc repro report` runs this.
+MLflow gets the page and, as a model version, the generator. `dvc repro report` runs this.
 """
 
 import argparse
@@ -55,6 +55,7 @@ def main() -> None:
     )
     attention = paths.figures / "attention.png"
     run.log_report(paths.out, images={"attention": attention} if attention.exists() else None)
+    run.register_generator(paths.model / "generator.safetensors")
 
 
 if __name__ == "__main__":

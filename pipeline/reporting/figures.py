@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from pipeline.reporting.attention_figure import AttentionFigure
 from pipeline.reporting.curves import Chart
 from pipeline.reporting.inputs import ReportInputs
+from pipeline.reporting.samples import grid_labels
 from pipeline.storage.atomic import atomic_write
 
 QUERY_COLOURS = ("#0fb5ae", "#e8a33d", "#e0528d", "#7a6ff0")  # as in report.css
@@ -49,7 +50,8 @@ def _curves(charts: Sequence[Chart]) -> Figure:
 
 
 def _class_grid(inputs: ReportInputs) -> Figure:
-    grid, names = inputs.class_grid, inputs.class_names
+    grid = inputs.class_grid
+    names = [inputs.class_names[label] for label in grid_labels(inputs)]
     R = inputs.dataset.manifest.resolution
     height = min(40.0, 0.6 * len(names) + 0.2)
     figure = Figure(figsize=(0.6 * grid.width / R + 1.4, height), layout="constrained")

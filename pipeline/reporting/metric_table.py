@@ -3,108 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from pipeline.reporting.metric_kinds import DIVERSITY, EXTRACTORS, KINDS, OFFICIAL, Kind
 from pipeline.reporting.numbers import percent, significant, with_spread
-
-OFFICIAL = ""  # the suffix of the published Inception weights is none
-_EXTRACTORS = {OFFICIAL: "Inception-v3 (published weights)", "_dataset_cnn": "dataset-cnn"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A metric, whatever extractor it is computed with."""
-
-    stem: str
-    title: str
-    better: Literal["lower", "higher", "near 1"]
-    reference: str
-    """Key, without the extractor's suffix, of the number to hold it against."""
-    reference_name: str
-    meaning: str
-    is_share: bool = False
-
-
-KINDS = (
-    Kind(
-        stem="fid",
-        title="FID",
-        better="lower",
-        reference="floor_fid",
-        reference_name="floor",
-        meaning="Frechet distance between the features of generated and real training images.",
-    ),
-    Kind(
-        stem="fid_infinity",
-        title="FID, unbiased",
-        better="lower",
-        reference="floor_fid_infinity",
-        reference_name="floor",
-        meaning="FID extrapolated to infinitely many samples.",
-    ),
-    Kind(
-        stem="intra_fid",
-        title="Intra FID",
-        better="lower",
-        reference="floor_intra_fid",
-        reference_name="floor",
-        meaning="Mean over the classes of the FID within each.",
-    ),
-    Kind(
-        stem="kid_mean",
-        title="KID",
-        better="lower",
-        reference="floor_kid_mean",
-        reference_name="floor",
-        meaning="Kernel distance between the same features; unbiased, so it can be below zero.",
-    ),
-    Kind(
-        stem="is_mean",
-        title="Inception score",
-        better="higher",
-        reference="real_is_mean",
-        reference_name="real images",
-        meaning="High when each image is surely of one class and all classes occur; "
-        "blind to variety within a class.",
-    ),
-    Kind(
-        stem="accuracy",
-        title="Class accuracy",
-        better="higher",
-        reference="heldout_accuracy",
-        reference_name="real held-out images",
-        meaning="Share of generated images that the extractor's classifier, trained on real ones "
-        "alone, takes for the class that was asked for.",
-        is_share=True,
-    ),
-    Kind(
-        stem="precision",
-        title="Precision",
-        better="higher",
-        reference="floor_precision",
-        reference_name="real held-out images",
-        meaning="Share of generated images that lie among the real ones.",
-        is_share=True,
-    ),
-    Kind(
-        stem="recall",
-        title="Recall",
-        better="higher",
-        reference="floor_recall",
-        reference_name="real held-out images",
-        meaning="Share of real images that lie among the generated ones.",
-        is_share=True,
-    ),
-)
-DIVERSITY = Kind(
-    stem="within_class_std_ratio",
-    title="Variety within a class",
-    better="near 1",
-    reference="",
-    reference_name="real images",
-    meaning="Spread of the 8x8-averaged pixels within a class, over that of the real images; "
-    "towards 0 a class has collapsed to one picture.",
-)
 
 
 @dataclass(frozen=True)
@@ -134,13 +36,22 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Card:
+    """One of the few numbers that sum an evaluation up."""
+
+    row: Row
+    beside: tuple[tuple[str, Figure], ...]
+    """(what it is, number) to hold it against."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricTable:
     """All the numbers of an evaluation."""
 
     rows: tuple[Row, ...]
     others: tuple[Row, ...]
     """Numbers that no row above shows."""
-    headline: tuple[Row, ...]
+    headline: tuple[Card, ...]
     """The few that sum it up, of the best known extractor."""
     unofficial: bool
     """Whether distances were computed with features other than the published Inception's."""
@@ -154,11 +65,11 @@ def metric_table(
     """Sorts `metrics.json` into rows; every number appears once."""
     used: set[str] = set()
     rows = []
-    for suffix, extractor in _EXTRACTORS.items():
+    for suffix, extractor in EXTRACTORS.items():
         for kind in KINDS:
             if metrics.get(kind.stem + suffix) is not None:
                 rows.append(_row(kind, suffix, extractor, metrics, protocol, used))
-    suffixes = [s for s in _EXTRACTORS if any(r.key == f"fid{s}" for r in rows)]
+    suffixes = [s for s in EXTRACTORS if any(r.key == f"fid{s}" for r in rows)]
     if metrics.get(DIVERSITY.stem) is not None:
         rows.append(_row(DIVERSITY, OFFICIAL, "pixels", metrics, protocol, used))
     others = tuple(
@@ -167,12 +78,16 @@ def metric_table(
         if key not in used and value is not None
     )
     keys = [f"{stem}{s}" for stem in ("fid", "is_mean") for s in suffixes[:1]]
-    keys += [f"accuracy{s}" for s in _EXTRACTORS] + [DIVERSITY.stem]
+    keys += [f"accuracy{s}" for s in EXTRACTORS] + [DIVERSITY.stem]
     by_key = {row.key: row for row in rows}
     return MetricTable(
         rows=tuple(rows),
         others=others,
-        headline=tuple(by_key[key] for key in keys if key in by_key),
+        headline=tuple(
+            Card(row=by_key[key], beside=_beside(by_key[key], by_key.get(f"matched_{key}")))
+            for key in keys
+            if key in by_key
+        ),
         unofficial=any(s != OFFICIAL for s in suffixes),
         official=OFFICIAL in suffixes,
     )
@@ -187,7 +102,9 @@ def _row(
     used: set[str],
 ) -> Row:
     key = kind.stem + suffix
-    reference_key = kind.reference + suffix
+    # The floor has its own number of images, which the matched distance shares.
+    is_matched = metrics.get(f"matched_{key}") is not None
+    reference_key = kind.reference + suffix if kind.reference and not is_matched else ""
 
     def show(key: str) -> Figure | None:
         keys = (key, _spread_key(key), f"{key}_ci95_low", f"{key}_ci95_high")
@@ -220,6 +137,16 @@ def _row(
     )
 
 
+def _beside(row: Row, matched: Row | None) -> tuple[tuple[str, Figure], ...]:
+    against = row if matched is None else matched
+    beside = [] if matched is None else [("matched", matched.ema)]
+    if against.reference is not None:
+        beside.append((against.reference_name, against.reference))
+    if row.raw is not None:
+        beside.append(("raw", row.raw))
+    return tuple(beside)
+
+
 def _spread_key(key: str) -> str:
     return key.replace("_mean", "_std", 1) if "_mean" in key else f"{key}_std"
 
@@ -243,10 +170,12 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, str]
     items: list[tuple[str, str]] = []
     for key, value in content.items():
         name = f"{prefix}{key}".replace("_", " ")
+        if value is None:
+            continue  # it has no part in this number
         if isinstance(value, Mapping):
             items += _flat(value, f"{name} ")
-        elif isinstance(value, bool) or value is None:
-            items.append((name, {True: "yes", False: "no", None: "none"}[value]))
+        elif isinstance(value, bool):
+            items.append((name, "yes" if value else "no"))
         elif isinstance(value, int) and value >= 1000 and key != "seed":
             items.append((name, f"{value:,}"))
         else:

@@ -11,7 +11,6 @@ from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.numbers import kimg
 from pipeline.reporting.pictures import Picture, picture, strip
 
-MAX_CLASSES = 100  # rows of the class grid
 MAX_MOMENTS = 12  # columns of the film
 
 
@@ -36,28 +35,36 @@ class Moment:
 
 
 def class_rows(inputs: ReportInputs, num_generated: int, num_real: int) -> tuple[ClassRow, ...]:
-    """A row for each class, of at most MAX_CLASSES spread evenly over all of them."""
+    """A row for each row of the class grid."""
     manifest = inputs.dataset.manifest
-    R, num_classes = manifest.resolution, len(manifest.class_names)
-    grid = inputs.class_grid
-    if grid.height != num_classes * R or grid.width % R != 0:
-        raise UserError(
-            f"class_grid.png of {grid.width}x{grid.height} pixels has no row of {R} pixels for "
-            f"each of {num_classes} classes; `dvc repro --force evaluate` writes it anew"
-        )
-    shown = np.unique(np.linspace(0, num_classes - 1, min(num_classes, MAX_CLASSES)).round())
+    R, grid = manifest.resolution, inputs.class_grid
     columns = min(num_generated, grid.width // R)
-    return tuple(
-        ClassRow(
-            name=manifest.class_names[label],
-            generated=picture(
-                grid.crop((0, label * R, columns * R, (label + 1) * R)),
-                f"{columns} generated samples of class {manifest.class_names[label]}",
-            ),
-            real=_real(inputs.dataset.train, label, num_real, manifest.class_names[label]),
+    rows = []
+    for index, label in enumerate(grid_labels(inputs)):
+        name = manifest.class_names[label]
+        strip = grid.crop((0, index * R, columns * R, (index + 1) * R))
+        rows.append(
+            ClassRow(
+                name=name,
+                generated=picture(strip, f"{columns} generated samples of class {name}"),
+                real=_real(inputs.dataset.train, label, num_real, name),
+            )
         )
-        for label in shown.astype(int)
-    )
+    return tuple(rows)
+
+
+def grid_labels(inputs: ReportInputs) -> tuple[int, ...]:
+    """The class of each row of the class grid: all of them, or so many evenly spread over more."""
+    R, num_classes = inputs.dataset.manifest.resolution, len(inputs.class_names)
+    width, height = inputs.class_grid.size
+    num_rows = height // R
+    if width % R or height % R or not 1 <= num_rows <= num_classes or width < R:
+        raise UserError(
+            f"class_grid.png of {width}x{height} pixels is no grid of {R}x{R} images with a row "
+            f"for each of at most {num_classes} classes; `dvc repro --force evaluate` writes it "
+            "anew"
+        )
+    return tuple(int(label) for label in np.linspace(0, num_classes - 1, num_rows).round())
 
 
 def moments(inputs: ReportInputs) -> tuple[Moment, ...]:

@@ -1,6 +1,7 @@
 """The MLflow run of an exported model, for the stages that come after its training."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -75,15 +76,19 @@ class FinishedRun:
             lambda client, run_id: self._log_files(client, run_id, "report", [page], images or {}),
         )
 
-    def register_generator(self, snapshot: Path, name: str) -> str | None:
-        """Registers a snapshot as a version of model `name`; the version, None if it failed.
+    def register_generator(self, snapshot: Path) -> str | None:
+        """Registers a snapshot as a version of the model `<experiment>-<dataset>`.
 
-        One snapshot of one run is registered once. `mlflow.pyfunc.load_model` takes
-        `models:/<name>/<version>`; see `generator_model` for its input and output.
+        Returns `models:/<name>/<version>`, which `mlflow.pyfunc.load_model` takes, or None if it
+        failed; see `generator_model` for input and output. One snapshot of one run is registered
+        once.
         """
-        return self._with_run(
-            "the generator", lambda client, run_id: register(client, run_id, snapshot, name)
-        )
+        name = re.sub(r"[/:'\"%]", "-", f"{self._experiment}-{self._config['dataset_name']}")
+
+        def log(client: "MlflowClient", run_id: str) -> str:
+            return f"models:/{name}/{register(client, run_id, snapshot, name)}"
+
+        return self._with_run("the generator", log)
 
     def _open(self, uri: str, runs_dir: Path | None) -> "tuple[MlflowClient, str]":
         identity = self._trained_here(uri, runs_dir)

@@ -155,11 +155,14 @@ def _write_model(folder, manifest, grid, random):
 def _write_metrics(outputs, manifest):
     metrics = {
         "fid_dataset_cnn": 12.3456,
+        "matched_fid_dataset_cnn": 13.71,
+        "matched_fid_dataset_cnn_raw": 16.2,
         "is_mean_dataset_cnn": 9.214,
         "is_std_dataset_cnn": 0.0432,
         "kid_mean_dataset_cnn": 0.00123,
         "kid_std_dataset_cnn": 0.0004,
         "accuracy_dataset_cnn": 0.9684,
+        "accuracy_min_class_dataset_cnn": 0.8712,
         "within_class_std_ratio": 0.7321,
         "fid_dataset_cnn_raw": 15.1,
         "is_mean_dataset_cnn_raw": 9.05,

@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from models.architecture import GeneratorConfig
+from models.generator import Generator
 from pipeline.tracking.connection import connect
+from pipeline.training.snapshot import write_snapshot
 from tests.reporting.stage_outputs import write_stage_outputs
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +45,21 @@ def project(tmp_path, digits_shards):
     """A folder in which every stage before this one has run."""
     shutil.copytree(digits_shards, tmp_path / "data" / "shards")
     write_stage_outputs(tmp_path, tmp_path / "data" / "shards")
+    config = GeneratorConfig(
+        resolution=32,
+        image_channels=1,
+        num_classes=10,
+        z_dim=8,
+        width=2,
+        attention=(16,),
+        spectral_norm=False,
+    )
+    torch.manual_seed(0)
+    write_snapshot(
+        tmp_path / "data" / "model" / "generator.safetensors",
+        Generator(config),
+        {"class_names": [str(digit) for digit in range(10)], "ema": True},
+    )
     (tmp_path / "params.yaml").write_text("runtime:\n  tracker: none\n")
     return tmp_path
 
@@ -62,6 +81,8 @@ def test_report_is_written_and_joins_the_run(project):
     (found,) = client.search_runs([experiment.experiment_id])
     (page,) = client.list_artifacts(found.info.run_id, "report")
     assert page.file_size == (project / "reports" / "index.html").stat().st_size
+    (version,) = client.search_model_versions("name = 'sagan-digits'")
+    assert version.run_id == found.info.run_id
 
 
 def test_missing_input_ends_with_one_sentence(project):

@@ -121,7 +121,7 @@ LOAD = """
 import sys
 import mlflow, numpy, pandas
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model("models:/digits generator/1")
+model = mlflow.pyfunc.load_model("models:/sagan-digits/1")
 table = pandas.DataFrame({"label": ["one", 2, "0"], "seed": [7, 8, 7]})
 numpy.save("images.npy", model.predict(table))
 import pipeline
@@ -132,8 +132,8 @@ print(pipeline.__file__)
 def test_registered_generator_is_loaded_and_sampled_elsewhere(tmp_path, store, model_dir, capfd):
     run = open_here(model_dir, store)
     snapshot = model_dir / "generator.safetensors"
-    assert run.register_generator(snapshot, "digits generator") == "1"
-    assert run.register_generator(snapshot, "digits generator") == "1"
+    assert run.register_generator(snapshot) == "models:/sagan-digits/1"
+    assert run.register_generator(snapshot) == "models:/sagan-digits/1"
     assert capfd.readouterr() == ("", "")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -160,7 +160,7 @@ def test_registered_generator_is_loaded_and_sampled_elsewhere(tmp_path, store, m
 def test_absent_server_is_one_line_and_no_failure(tmp_path, model_dir, capfd):
     run = open_here(model_dir, "http://127.0.0.1:9")
     run.log_evaluation({"fid": 1.0})
-    assert run.register_generator(model_dir / "generator.safetensors", "x") is None
+    assert run.register_generator(model_dir / "generator.safetensors") is None
     assert run.run_id is None
     output, errors = capfd.readouterr()
     assert output == ""

@@ -1,0 +1,125 @@
+"""The metrics that the report knows: what each means and what to hold it against."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+OFFICIAL = ""  # the suffix of the published Inception weights is none
+EXTRACTORS = {
+    OFFICIAL: "Inception-v3 (published weights)",
+    "_inception_v3_unofficial": "Inception-v3 (other weights)",
+    "_dataset_cnn": "dataset-cnn",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A metric, whatever extractor it is computed with."""
+
+    stem: str
+    title: str
+    better: Literal["lower", "higher", "near 1"]
+    reference: str
+    """Key, without the extractor's suffix, of the number to hold it against."""
+    reference_name: str
+    meaning: str
+    is_share: bool = False
+
+
+KINDS = (
+    Kind(
+        stem="fid",
+        title="FID",
+        better="lower",
+        reference="floor_fid",
+        reference_name="floor",
+        meaning="Frechet distance between the features of generated and real training images.",
+    ),
+    Kind(
+        stem="matched_fid",
+        title="FID, matched",
+        better="lower",
+        reference="floor_fid",
+        reference_name="floor",
+        meaning="The same with as many generated images as the floor has held-out ones: FID falls "
+        "with the number of images, so that only equal numbers compare.",
+    ),
+    Kind(
+        stem="fid_infinity",
+        title="FID, unbiased",
+        better="lower",
+        reference="floor_fid_infinity",
+        reference_name="floor",
+        meaning="FID extrapolated to infinitely many samples.",
+    ),
+    Kind(
+        stem="intra_fid",
+        title="Intra FID",
+        better="lower",
+        reference="floor_intra_fid",
+        reference_name="floor",
+        meaning="Mean over the classes of the FID within each.",
+    ),
+    Kind(
+        stem="kid_mean",
+        title="KID",
+        better="lower",
+        reference="floor_kid_mean",
+        reference_name="floor",
+        meaning="Kernel distance between the same features; unbiased, so it can be below zero.",
+    ),
+    Kind(
+        stem="is_mean",
+        title="Inception score",
+        better="higher",
+        reference="real_is_mean",
+        reference_name="real images",
+        meaning="High when each image is surely of one class and all classes occur; "
+        "blind to variety within a class.",
+    ),
+    Kind(
+        stem="accuracy",
+        title="Class accuracy",
+        better="higher",
+        reference="heldout_accuracy",
+        reference_name="real held-out images",
+        meaning="Share of generated images that the extractor's classifier, trained on real ones "
+        "alone, takes for the class that was asked for.",
+        is_share=True,
+    ),
+    Kind(
+        stem="accuracy_min_class",
+        title="Class accuracy, worst class",
+        better="higher",
+        reference="",
+        reference_name="",
+        meaning="The same share in the class where it is lowest.",
+        is_share=True,
+    ),
+    Kind(
+        stem="precision",
+        title="Precision",
+        better="higher",
+        reference="floor_precision",
+        reference_name="real held-out images",
+        meaning="Share of generated images that lie among the real ones.",
+        is_share=True,
+    ),
+    Kind(
+        stem="recall",
+        title="Recall",
+        better="higher",
+        reference="floor_recall",
+        reference_name="real held-out images",
+        meaning="Share of real images that lie among the generated ones.",
+        is_share=True,
+    ),
+)
+DIVERSITY = Kind(
+    stem="within_class_std_ratio",
+    title="Variety within a class",
+    better="near 1",
+    reference="",
+    reference_name="real images",
+    meaning="Spread of the 8x8-averaged pixels within a class, over that of the real images; "
+    "towards 0 a class has collapsed to one picture.",
+)
