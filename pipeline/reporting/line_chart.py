@@ -73,7 +73,7 @@ def readout(chart: Chart) -> dict[str, Any]:
     """What the page's script needs to name the values under the pointer; plain JSON."""
     x, y = _scales(chart)
     return {
-        "kimg": [kimg(round(1000 * value)) for value in chart.kimg],
+        "kimg": [kimg(round(1000 * value), 4) for value in chart.kimg],
         "x": [round(x(value), 1) for value in chart.kimg],
         "top": _TOP,
         "bottom": HEIGHT - _BOTTOM,

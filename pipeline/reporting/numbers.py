@@ -49,9 +49,10 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def kimg(nimg: int) -> str:
-    """Images seen, in thousands: 96000 -> `96`, 1536 -> `1.536`."""
-    return f"{nimg / 1000:.4g}" if nimg < 10_000_000 else f"{nimg / 1000:,.0f}"
+def kimg(nimg: int, digits: int = 3) -> str:
+    """Images seen, in thousands: 96000 -> `96`, 1536 -> `1.54`."""
+    thousands = nimg / 1000
+    return f"{thousands:.{digits}g}" if thousands < 10**digits else f"{thousands:,.0f}"
 
 
 def _minus(text: str) -> str:

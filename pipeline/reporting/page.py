@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.reporting.attention_figure import SIDE, AttentionFigure
 from pipeline.reporting.curves import Chart
@@ -47,6 +47,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     config, manifest = inputs.config, inputs.dataset.manifest
     strip, strip_scale = banner(inputs)
     template = environment.get_template("report.html.j2")
@@ -81,6 +82,10 @@ def render_page(
 
 def _own(name: str) -> Markup:
     return Markup((_FOLDER / name).read_text(encoding="utf-8"))
+
+
+def _breakable(name: str) -> Markup:
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def _script_data(content: Any) -> Markup:

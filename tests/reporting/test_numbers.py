@@ -48,4 +48,4 @@ def test_shares_durations_and_lengths():
     assert duration(18_120) == "5 h 2 min"
     assert duration(187_300) == "2 d 4 h"
     assert duration(8.6) == "9 s"
-    assert [kimg(n) for n in (96_000, 1536, 64, 256_000_000)] == ["96", "1.536", "0.064", "256,000"]
+    assert [kimg(n) for n in (96_000, 1536, 64, 256_000_000)] == ["96", "1.54", "0.064", "256,000"]

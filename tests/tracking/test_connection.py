@@ -83,8 +83,9 @@ def test_reason_is_the_bottom_of_a_chain_in_one_line():
 
 
 def test_params_are_flattened():
-    assert flatten({"a": {"b": {"c": 1e-8}, "d": None}, "e": True}) == {
+    assert flatten({"a": {"b": {"c": 1e-8}, "d": None}, "e": True, "f": (16, 32)}) == {
         "a/b/c": "1e-08",
         "a/d": "None",
         "e": "True",
+        "f": "[16, 32]",
     }
