@@ -9,6 +9,7 @@ from pipeline.data.manifest import read_manifest
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
 from pipeline.evaluation.sample_files import GRID_FILE
 from pipeline.evaluation.settings import EvaluateSettings
+from pipeline.tracking.connection import resolve_uri
 from pipeline.tracking.finished_run import open_run
 from pipeline.training.devices import choose_device
 from stages.entry import run_stage
@@ -31,6 +32,8 @@ def main() -> None:
 
     params = load_params()
     runtime = params.runtime
+    if runtime.tracker == "mlflow":
+        resolve_uri(runtime.tracking_uri)  # a mistyped address is told before the work
     files = EvaluationFiles(
         metrics=arguments.metrics, protocol=arguments.protocol, samples=arguments.samples
     )

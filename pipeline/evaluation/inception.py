@@ -1,15 +1,15 @@
 """`inception-v3-compat`: torch-fidelity's Inception, fed only weights that were checked before.
 
-torch-fidelity itself unpickles whatever file it is given. Here the bytes are read once, hashed,
-loaded without executing anything, compared with the network's keys and shapes, and these same
-bytes are handed on.
+torch-fidelity itself unpickles whatever file it is given. Here the file is read once, hashed and
+loaded without executing anything, and torch-fidelity gets the tensors that were found.
 """
 
 import hashlib
+import http.client
 import io
 import os
-import pickle
-import urllib.error
+import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,12 +42,12 @@ def open_inception(weights: str, device: str) -> Extractor:
             f"{path} is not what torch-fidelity publishes: its SHA-256 begins with {sha256[:8]}, "
             f"not {OFFICIAL_SHA256_PREFIX}; delete it to download it again"
         )
-    _check_state_dict(path, content)
+    checked = io.BytesIO()
+    torch.save(_tensors_of(path, content), checked)
+    checked.seek(0)
     try:
         network = fidelity.FeatureExtractorInceptionV3(
-            INCEPTION,
-            ["2048", "logits_unbiased"],
-            feature_extractor_weights_path=io.BytesIO(content),
+            INCEPTION, ["2048", "logits_unbiased"], feature_extractor_weights_path=checked
         )
     except RuntimeError as error:
         raise _not_inception(path, str(error)) from None
@@ -80,9 +80,12 @@ def _downloaded(url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        print(f"downloading the Inception weights (96 MB) to {path}", file=sys.stderr)
         try:
-            torch.hub.download_url_to_file(url, str(path), OFFICIAL_SHA256_PREFIX, progress=False)
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            torch.hub.download_url_to_file(
+                url, str(path), OFFICIAL_SHA256_PREFIX, progress=sys.stderr.isatty()
+            )
+        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: hash
             raise UserError(
                 f"the Inception weights cannot be downloaded from {url} "
                 f"({' '.join(str(error).split())}); set reference.inception_weights to a file"
@@ -100,13 +103,17 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _check_state_dict(path: Path, content: bytes) -> None:
+def _tensors_of(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # What it may not read, it refuses in the end, and that is what the user is told.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # malformed bytes fail anywhere in torch's reader, in any way
         raise _not_inception(path, str(error).partition("\n")[0]) from None
     if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
         raise _not_inception(path, "it is no dictionary of tensors")
+    return dict(state)
 
 
 def _not_inception(path: Path, reason: str) -> UserError:

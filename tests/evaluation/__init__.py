@@ -1,0 +1,1 @@
+"""Evaluation: known answers, agreement with torch-fidelity, and what is refused."""

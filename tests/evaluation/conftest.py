@@ -1,0 +1,67 @@
+"""What several tests of this room read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.manifest import Manifest, read_manifest
+from pipeline.data.reader import open_dataset
+from pipeline.evaluation.reference import make_references
+from tests.evaluation.inception_weights import write_random_inception
+from tests.evaluation.subjects import write_model, write_stripes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Folders of the stages before the evaluation; read them only."""
+
+    root: Path
+
+    @property
+    def shards(self) -> Path:
+        return self.root / "shards"
+
+    @property
+    def reference(self) -> Path:
+        return self.root / "reference"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def manifest(self) -> Manifest:
+        return read_manifest(self.shards)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Shards of stripes, their reference under dataset-cnn and an untrained model."""
+    prepared = Prepared(tmp_path_factory.mktemp("prepared"))
+    manifest = write_stripes(prepared.shards)
+    make_references(
+        open_dataset(prepared.shards),
+        prepared.reference,
+        extractors=["dataset-cnn"],
+        inception_weights=None,
+        cnn_epochs=16,
+        seed=0,
+        device="cpu",
+    )
+    write_model(prepared.model, manifest)
+    return prepared
+
+
+@pytest.fixture(scope="session")
+def stripes(prepared: Prepared) -> Manifest:
+    """The manifest of the stripes."""
+    return prepared.manifest
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of torch-fidelity's Inception; read it only."""
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    write_random_inception(path)
+    return path

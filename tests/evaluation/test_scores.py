@@ -1,0 +1,79 @@
+"""Scores with known answers."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from pipeline.evaluation.moments import Moments
+from pipeline.evaluation.scores import fid, inception_score, kid
+
+
+def _normal(mean: np.ndarray, covariance: np.ndarray) -> Moments:
+    return Moments(count=101, mean=mean, scatter=100 * covariance)
+
+
+def test_fid_of_a_set_with_itself_is_zero() -> None:
+    moments = Moments.of(np.random.default_rng(0).normal(size=(200, 16)))
+    assert fid(moments, moments) == pytest.approx(0, abs=1e-6)
+
+
+def test_fid_of_shifted_and_scaled_gaussians_has_a_closed_form() -> None:
+    random = np.random.default_rng(1)
+    basis, _ = np.linalg.qr(random.normal(size=(8, 8)))  # of both: the covariances commute
+    a, b, shift = random.uniform(0.5, 2, (3, 8))
+    moments = [
+        _normal(np.zeros(8), basis @ np.diag(a**2) @ basis.T),
+        _normal(shift, basis @ np.diag(b**2) @ basis.T),
+    ]
+    expected = (shift**2).sum() + ((a - b) ** 2).sum()
+    assert fid(*moments) == pytest.approx(expected, rel=1e-10)
+    assert fid(*moments[::-1]) == pytest.approx(expected, rel=1e-10)
+
+
+def test_fid_agrees_with_a_matrix_square_root() -> None:
+    random = np.random.default_rng(2)
+    mixing = random.normal(size=(12, 12))
+    x, y = random.normal(size=(300, 12)), 0.3 + random.normal(size=(200, 12)) @ mixing
+    root = scipy.linalg.sqrtm(np.cov(x, rowvar=False) @ np.cov(y, rowvar=False))
+    expected = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum() + np.trace(
+        np.cov(x, rowvar=False) + np.cov(y, rowvar=False) - 2 * np.real(root)
+    )
+    assert fid(Moments.of(x), Moments.of(y)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_inception_score_of_undecided_logits_is_one() -> None:
+    score = inception_score(np.zeros((60, 5), np.float32), splits=3)
+    assert (score.mean, score.std) == (pytest.approx(1), pytest.approx(0, abs=1e-12))
+
+
+def test_inception_score_of_sure_and_balanced_logits_is_the_number_of_classes() -> None:
+    logits = np.float32(100) * np.eye(5, dtype=np.float32)[np.arange(500) % 5]
+    assert inception_score(logits, splits=1).mean == pytest.approx(5, rel=1e-6)
+    one_class = np.repeat(logits[:1], 500, axis=0)
+    assert inception_score(one_class, splits=1).mean == pytest.approx(1, rel=1e-6)
+
+
+def test_kid_of_one_subset_of_all_rows_is_the_unbiased_estimate() -> None:
+    random = np.random.default_rng(3)
+    x, y = random.normal(size=(20, 6)), 0.5 + random.normal(size=(20, 6))
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a @ b / 6 + 1) ** 3)
+
+    n = 20
+    within = sum(
+        kernel(s[i], s[j]) for s in (x, y) for i in range(n) for j in range(n) if i != j
+    ) / (n * (n - 1))
+    between = sum(kernel(a, b) for a in x for b in y) / n**2
+    score = kid(x.astype(np.float64), y, subsets=2, subset_size=n)
+    assert score.mean == pytest.approx(within - 2 * between, rel=1e-12)
+    assert score.std == pytest.approx(0, abs=1e-9)
+
+
+def test_kid_is_near_zero_for_one_distribution_and_not_for_two() -> None:
+    random = np.random.default_rng(4)
+    x, y = random.normal(size=(2, 1000, 8)).astype(np.float32)
+    same = kid(x, y, subsets=50, subset_size=200)
+    other = kid(x, y + np.float32(0.5), subsets=50, subset_size=200)
+    assert abs(same.mean) < same.std
+    assert other.mean > 5 * other.std
