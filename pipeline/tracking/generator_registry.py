@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[2]
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
+# Rooms that opening and sampling a snapshot does not enter; each file would be one more request.
+_NOT_SERVED = ("config", "data", "evaluation", "reporting", "tracking")
 _SNAPSHOT_TAG = "snapshot_sha256"
 
 
@@ -65,7 +67,5 @@ def _signature() -> "ModelSignature":
 
 
 def _copy_package(name: str, folder: Path) -> str:
-    # Only sources: caches are of no use elsewhere.
-    return shutil.copytree(
-        _ROOT / name, folder / "code" / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    ).__fspath__()
+    ignored = shutil.ignore_patterns("__pycache__", *_NOT_SERVED)
+    return str(shutil.copytree(_ROOT / name, folder / "code" / name, ignore=ignored))
