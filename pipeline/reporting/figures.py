@@ -14,7 +14,7 @@ from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.samples import grid_labels
 from pipeline.storage.atomic import atomic_write
 
-QUERY_COLOURS = ("#0fb5ae", "#e8a33d", "#e0528d", "#7a6ff0")  # as in report.css
+QUERY_COLOURS = ("#0a8ea3", "#c97408", "#d1357b", "#4b861e")  # as in report.css
 _CURVE_COLOURS = ("#1f6feb", "#d1571f", "#1a7f4e", "#a1379b", "#8a6d00", "#5a6b7b")
 
 

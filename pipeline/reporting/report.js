@@ -145,6 +145,3 @@ for (const stage of document.querySelectorAll(".stage[data-maps]")) {
 for (const hint of document.querySelectorAll(".explore")) {
   hint.hidden = document.querySelector(".stage[data-maps]") === null;
 }
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
-});
