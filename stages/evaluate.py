@@ -11,6 +11,7 @@ from pipeline.evaluation.sample_files import GRID_FILE
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.tracking.connection import resolve_uri
 from pipeline.tracking.finished_run import open_run
+from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.devices import choose_device
 from stages.entry import run_stage
 
@@ -31,6 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     params = load_params()
+    keep_freed_memory()
     runtime = params.runtime
     if runtime.tracker == "mlflow":
         resolve_uri(runtime.tracking_uri)  # a mistyped address is told before the work

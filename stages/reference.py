@@ -7,6 +7,7 @@ from pipeline.config.params import describe, load_params
 from pipeline.config.sections import ReferenceSection
 from pipeline.data.reader import open_dataset
 from pipeline.evaluation.reference import make_references
+from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.devices import choose_device
 from stages.entry import run_stage
 
@@ -23,6 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     params = load_params()
+    keep_freed_memory()
     device = choose_device(params.runtime.device, params.runtime.num_threads)
     protocols = make_references(
         open_dataset(arguments.shards),

@@ -33,6 +33,7 @@ from pipeline.generator import SnapshotGenerator, load_generator
 
 EMA_FILE = "generator.safetensors"
 RAW_FILE = "generator-raw.safetensors"
+CONFIG_FILE = "config.json"
 QUANTISATION = "uint8: 127.5 x + 127.5, rounded to nearest, clamped to 0..255"
 
 
@@ -77,6 +78,8 @@ def evaluate_model(
             f"evaluate.num_samples = {settings.num_samples} is too few for {num_classes} classes; "
             f"it takes 2 of each: {2 * num_classes}"
         )
+    if not (model_dir / CONFIG_FILE).is_file():  # written last
+        raise UserError(f"{model_dir} holds no whole model; `dvc repro train` exports it")
     generators = {
         suffix: _open_generator(model_dir / file, manifest, device)
         for suffix, file in (("", EMA_FILE), ("_raw", RAW_FILE))

@@ -49,7 +49,7 @@ def measure_model_side(
         sets = min(MAX_MATCHED_SETS, num_generated // floor.count)
         measurements.add(
             f"matched_fid{suffix}",
-            _matched_fid(generated, train, floor.count, sets),
+            matched_fid(generated, train, floor.count, sets),
             {
                 **entry,
                 "num_generated": floor.count,
@@ -111,7 +111,8 @@ def recognised(generated: Collected) -> tuple[float, np.ndarray]:
     return float(correct.mean()), by_class
 
 
-def _matched_fid(generated: Collected, train: Collected, count: int, sets: int) -> float:
+def matched_fid(generated: Collected, train: Collected, count: int, sets: int) -> float:
+    """Mean FID of the first `sets` stretches of `count` generated images each."""
     if count == generated.moments.count:
         return fid(generated.moments, train.moments)
     parts = (generated.features[start : start + count] for start in range(0, sets * count, count))

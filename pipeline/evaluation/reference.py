@@ -69,31 +69,45 @@ def make_references(
             _collect(dataset.heldout, opened) if len(dataset.heldout) else [None] * len(opened)
         )
     write_pixels(out, spread.by_class(), dataset.manifest)
-    protocols = []
-    for extractor, seen, unseen in zip(opened, train, heldout, strict=True):
-        facts = training.get(extractor.name)
-        protocol = ReferenceProtocol(
-            extractor=extractor.name,
-            weights_sha256=extractor.weights_sha256,
-            official=extractor.official,
-            feature_dim=extractor.feature_dim,
-            resize=extractor.resize,
-            dataset_digest=dataset.manifest.digest,
-            dataset_name=dataset.manifest.name,
-            num_classes=len(dataset.manifest.class_names),
-            num_train=len(dataset.train),
-            num_kept_train=len(seen.features),
-            num_heldout=len(dataset.heldout),
-            num_kept_heldout=0 if unseen is None else len(unseen.features),
-            heldout_accuracy=facts["heldout_accuracy"] if facts else None,
-            training=facts,
-            versions=library_versions(),
+    references = [
+        Reference(
+            protocol=_describe(dataset, extractor, seen, unseen, training.get(extractor.name)),
+            train=seen,
+            heldout=unseen,
         )
-        reference = Reference(protocol=protocol, train=seen, heldout=unseen)
-        own_files = (WEIGHTS_FILE,) if facts else ()
-        write_reference(out / extractor.name, reference, own_files)
-        protocols.append(protocol)
-    return protocols
+        for extractor, seen, unseen in zip(opened, train, heldout, strict=True)
+    ]
+    for reference in references:
+        protocol = reference.protocol
+        own_files = (WEIGHTS_FILE,) if protocol.training is not None else ()
+        write_reference(out / protocol.extractor, reference, own_files)
+    return [reference.protocol for reference in references]
+
+
+def _describe(
+    dataset: Dataset,
+    extractor: Extractor,
+    train: Collected,
+    heldout: Collected | None,
+    training: dict[str, Any] | None,
+) -> ReferenceProtocol:
+    return ReferenceProtocol(
+        extractor=extractor.name,
+        weights_sha256=extractor.weights_sha256,
+        official=extractor.official,
+        feature_dim=extractor.feature_dim,
+        resize=extractor.resize,
+        dataset_digest=dataset.manifest.digest,
+        dataset_name=dataset.manifest.name,
+        num_classes=len(dataset.manifest.class_names),
+        num_train=len(dataset.train),
+        num_kept_train=len(train.features),
+        num_heldout=len(dataset.heldout),
+        num_kept_heldout=0 if heldout is None else len(heldout.features),
+        heldout_accuracy=None if training is None else training["heldout_accuracy"],
+        training=training,
+        versions=library_versions(),
+    )
 
 
 def _train(dataset: Dataset, path: Path, epochs: int, seed: int, device: str) -> dict[str, Any]:
