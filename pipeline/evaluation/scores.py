@@ -19,7 +19,10 @@ SHUFFLE_SEED = 2020
 
 FID_FORMULA = f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_fid.fid_statistics_to_metric"
 IS_FORMULA = f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_isc.isc_features_to_metric"
-KID_FORMULA = f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_kid.kid_features_to_metric"
+KID_FORMULA = (
+    f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_kid.kid_features_to_metric, "
+    "unbiased, kernel (x.y / d + 1)^3"
+)
 
 Features = npt.NDArray[np.floating]
 
