@@ -20,6 +20,7 @@ from pipeline.tracking.mirror import Mirror
 from pipeline.tracking.run_identity import (
     DATASET_DIGEST_TAG,
     RUN_KEY_TAG,
+    TOTAL_NIMG_TAG,
     DatasetInfo,
     RunDescription,
     RunIdentity,
@@ -96,7 +97,10 @@ class FinishedRun:
             client = connect(uri)
             found = client.search_runs(
                 [experiment_id(client, uri, self._experiment)],
-                filter_string=f"tags.{RUN_KEY_TAG} = '{self._config['run_key']}'",
+                filter_string=(
+                    f"tags.{RUN_KEY_TAG} = '{self._config['run_key']}' "
+                    f"and tags.{TOTAL_NIMG_TAG} = '{self._config['nimg']}'"
+                ),
                 order_by=["attributes.start_time DESC"],
                 max_results=1,
             )
@@ -113,7 +117,7 @@ class FinishedRun:
     def _trained_here(self, uri: str, runs_dir: Path | None) -> RunIdentity | None:
         folders = [] if runs_dir is None else sorted(runs_dir.glob("*/"))
         for folder in folders:
-            identity = RunIdentity.load(folder, uri, self._experiment)
+            identity = RunIdentity.load(folder, uri, self._experiment, self._config["nimg"])
             tags = {} if identity is None else identity.description.tags
             if tags.get(RUN_KEY_TAG) == self._config["run_key"]:
                 return identity
@@ -127,6 +131,7 @@ class FinishedRun:
         sections.pop("environment", None)
         description = RunDescription(
             run_name=f"{name}-{config['run_key'][:8]}",
+            total_nimg=config["nimg"],
             params=flatten(sections),
             tags={RUN_KEY_TAG: config["run_key"], DATASET_DIGEST_TAG: digest},
             dataset=DatasetInfo(name=name, digest=digest, source=name),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.tracking.connection import connect, experiment_id
 from pipeline.tracking.jsonl import STATS_NAME, ImageRecord, MetricsRecord, parse_record
-from pipeline.tracking.run_identity import RunIdentity
+from pipeline.tracking.run_identity import TOTAL_NIMG_TAG, RunIdentity
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,9 +110,7 @@ class Mirror:
         missing = [Param(key, params[key]) for key in params if key not in run.data.params]
         for start in range(0, len(missing), _MAX_PARAMS):
             client.log_batch(run.info.run_id, params=missing[start : start + _MAX_PARAMS])
-        # MLflow never changes a parameter; a run that goes on to another length says so in a tag.
-        changed = {k: v for k, v in params.items() if run.data.params.get(k, v) != v}
-        tags = description.tags | {f"now/{key}": value for key, value in changed.items()}
+        tags = description.tags | {TOTAL_NIMG_TAG: str(description.total_nimg)}
         client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
         if description.dataset is not None:
             dataset = Dataset(
@@ -160,7 +158,7 @@ class Mirror:
         self.identity.save()
 
     def _pending(self) -> Iterator[tuple[Record, int]]:
-        """Each complete line after the offset, None if foreign, and the offset of its end."""
+        """Each complete line after the offset, None if not of this run, and where it ends."""
         path = self.identity.folder / STATS_NAME
         if not path.exists():
             return
@@ -173,9 +171,12 @@ class Mirror:
         for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
             start += len(line)
             try:
-                yield parse_record(line), start
+                record = parse_record(line)
             except ValueError:
-                yield None, start
+                record = None
+            if record is not None and record.nimg > self.identity.description.total_nimg:
+                record = None
+            yield record, start
 
 
 def _metrics(values: Mapping[str, float], time_s: float, nimg: int) -> "list[Metric]":

@@ -24,8 +24,8 @@ _MAX_SAMPLES = 360
 class MlflowTracker(Tracker):
     """A JsonlTracker whose file a thread mirrors in MLflow, at most seconds behind.
 
-    The same `run_dir`, address and experiment continue the same MLflow run, and what a dead server
-    missed is sent when it is back or at the next run of the same command.
+    The same `run_dir`, address, experiment and length continue the same MLflow run, and what a
+    dead server missed is sent when it is back or at the next run of the same command.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class MlflowTracker(Tracker):
         uri: str | None,
         experiment: str,
         run_name: str,
+        total_nimg: int,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         dataset: DatasetInfo | None = None,
@@ -48,9 +49,13 @@ class MlflowTracker(Tracker):
         address = resolve_uri(uri)
         self._stats = JsonlTracker(run_dir)
         description = RunDescription(
-            run_name=run_name, params=flatten(params), tags=dict(tags), dataset=dataset
+            run_name=run_name,
+            total_nimg=total_nimg,
+            params=flatten(params),
+            tags=dict(tags),
+            dataset=dataset,
         )
-        self._identity = RunIdentity.load(run_dir, address, experiment) or RunIdentity(
+        self._identity = RunIdentity.load(run_dir, address, experiment, total_nimg) or RunIdentity(
             run_dir, address, experiment, description
         )
         self._identity.description = description

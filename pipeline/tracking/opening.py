@@ -34,6 +34,7 @@ def open_tracker(
         uri=uri,
         experiment=experiment,
         run_name=f"{manifest.name}-{manifest.resolution} {settings.total_kimg:g}kimg {run_key[:8]}",
+        total_nimg=settings.total_nimg,
         params={"train": params, **networks, "data": {"name": manifest.name}},
         tags={RUN_KEY_TAG: run_key, DATASET_DIGEST_TAG: manifest.digest, **_version_tags()},
         dataset=DatasetInfo(

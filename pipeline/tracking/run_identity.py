@@ -14,6 +14,7 @@ from pipeline.tracking.tracker import Outcome
 
 RUN_KEY_TAG = "run_key"
 DATASET_DIGEST_TAG = "dataset_digest"
+TOTAL_NIMG_TAG = "total_nimg"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class RunDescription:
     """What an MLflow run is told once, when it is made."""
 
     run_name: str
+    total_nimg: int
+    """Length of the run; records beyond it belong to a longer run in the same folder."""
     params: dict[str, str]
     """Flat: `train/g_lr` -> `0.0002`."""
     tags: dict[str, str]
@@ -57,7 +60,7 @@ class Progress:
 
 
 class RunIdentity:
-    """The file `mlflow-<suffix>.json` in a run folder: one for each store and experiment."""
+    """The file `mlflow-<suffix>.json` in a run folder: one a store, experiment and length."""
 
     def __init__(
         self,
@@ -77,10 +80,11 @@ class RunIdentity:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, folder: Path, uri: str, experiment: str) -> Self | None:
+    def load(cls, folder: Path, uri: str, experiment: str, total_nimg: int) -> Self | None:
         """The identity that the folder holds for a store; None for none or a broken one."""
         try:
-            content = json.loads(_path(folder, uri, experiment).read_text(encoding="utf-8"))
+            path = _path(folder, uri, experiment, total_nimg)
+            content = json.loads(path.read_text(encoding="utf-8"))
             dataset = content["description"].pop("dataset")
             description = RunDescription(
                 **content["description"],
@@ -115,7 +119,8 @@ class RunIdentity:
                 "description": asdict(self.description),
                 "progress": asdict(self.progress),
             }
-            write_json(_path(self.folder, self.uri, self.experiment), content)
+            length = self.description.total_nimg
+            write_json(_path(self.folder, self.uri, self.experiment, length), content)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -129,6 +134,6 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _path(folder: Path, uri: str, experiment: str) -> Path:
-    suffix = hashlib.sha256(f"{uri}\n{experiment}".encode()).hexdigest()[:8]
+def _path(folder: Path, uri: str, experiment: str, total_nimg: int) -> Path:
+    suffix = hashlib.sha256(f"{uri}\n{experiment}\n{total_nimg}".encode()).hexdigest()[:8]
     return folder / f"mlflow-{suffix}.json"

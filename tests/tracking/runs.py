@@ -16,6 +16,7 @@ def start(run_dir, uri, *, run_key="k1", total_kimg=8, close_s=60.0):
         uri=uri,
         experiment="sagan",
         run_name=f"digits-{run_key}",
+        total_nimg=total_kimg * 1000,
         params={"train": {"g_lr": 2e-4, "total_kimg": total_kimg}, "model": {"attention": [16]}},
         tags={"run_key": run_key, "git_commit": "c0ffee"},
         dataset=DATASET,

@@ -17,7 +17,7 @@ from pipeline.tracking.mlflow import MlflowTracker
 
 name = sys.argv[1]
 tracker = MlflowTracker(
-    Path("runs") / name, uri=None, experiment="sagan", run_name=name,
+    Path("runs") / name, uri=None, experiment="sagan", run_name=name, total_nimg=20,
     params={"name": name}, tags={"run_key": name}, close_s=60,
 )
 for nimg in range(1, 21):

@@ -58,7 +58,7 @@ def open_here(model_dir, store, runs_dir=None, tracker="mlflow"):
 
 
 def test_evaluation_and_report_join_the_run_of_the_training(tmp_path, store, model_dir, capfd):
-    track(tmp_path / "runs" / "k1", store, [1000, 2000])
+    track(tmp_path / "runs" / "k1", store, [1000, 2000], total_kimg=2)
     picture = tmp_path / "grid.png"
     Image.new("L", (32, 32)).save(picture)
     page = tmp_path / "index.html"
@@ -84,8 +84,8 @@ def test_evaluation_and_report_join_the_run_of_the_training(tmp_path, store, mod
 
 
 def test_run_trained_elsewhere_is_found_by_its_key(tmp_path, store, model_dir):
-    track(tmp_path / "elsewhere", store, [1000, 2000])
-    track(tmp_path / "another", store, [1000], run_key="k2")
+    track(tmp_path / "elsewhere", store, [1000, 2000], total_kimg=2)
+    track(tmp_path / "another", store, [1000], run_key="k2", total_kimg=2)
     assert open_here(model_dir, store).run_id == the_run(store)[1].info.run_id
 
 
@@ -103,7 +103,7 @@ def test_export_without_a_run_gets_one_with_its_whole_history(tmp_path, store, m
 
 
 def test_records_that_training_could_not_send_are_sent(tmp_path, store, model_dir):
-    track(tmp_path / "runs" / "k1", store, [1000], outcome="finished")
+    track(tmp_path / "runs" / "k1", store, [1000], outcome="finished", total_kimg=2)
     (path,) = (tmp_path / "runs" / "k1").glob("mlflow-*.json")
     content = json.loads(path.read_text())
     tracker = JsonlTracker(tmp_path / "runs" / "k1")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.tracking.connection import connect
 from pipeline.tracking.jsonl import read_stats
 from tests.tracking.runs import DATASET, image_steps, points, the_run, track
 
@@ -40,15 +41,28 @@ def test_resumed_run_goes_on_in_the_same_mlflow_run(tmp_path, store):
     track(tmp_path / "run", store, [1000, 2000, 3000], outcome="preempted")
     client, run = the_run(store)
     assert run.info.status == "KILLED"
-    # Back to the checkpoint at 1000, and on to a later end.
-    track(tmp_path / "run", store, [2000, 3000, 4000], total_kimg=16)
+    # Back to the checkpoint at 1000, and on to the end.
+    track(tmp_path / "run", store, [2000, 3000, 4000])
     client, run = the_run(store)
     assert points(client, run) == [(n * 1000, float(n)) for n in (1, 2, 3, 4)]
     assert image_steps(client, run) == [1000, 2000, 3000, 4000]
     assert run.info.status == "FINISHED"
     assert len(run.inputs.dataset_inputs) == 1
-    assert run.data.params["train/total_kimg"] == "8"
-    assert run.data.tags["now/train/total_kimg"] == "16"
+
+
+def test_every_length_of_a_run_is_an_mlflow_run_with_its_own_history(tmp_path, store):
+    track(tmp_path / "run", store, [1000, 2000], total_kimg=2)
+    track(tmp_path / "run", store, [3000, 4000], total_kimg=4)
+    track(tmp_path / "run", store, [], total_kimg=3)
+    client = connect(store)
+    experiment = client.get_experiment_by_name("sagan")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.data.params["train/total_kimg"] for run in runs} == {"2", "3", "4"}
+    for run in runs:
+        total_kimg = int(run.data.params["train/total_kimg"])
+        assert run.data.tags["total_nimg"] == str(total_kimg * 1000)
+        assert points(client, run) == [(n * 1000, float(n)) for n in range(1, total_kimg + 1)]
+        assert image_steps(client, run) == [n * 1000 for n in range(1, total_kimg + 1)]
 
 
 def test_lost_progress_shows_nothing_twice(tmp_path, store):
