@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from models.architecture import GeneratorConfig
 from models.generator import Generator
 from pipeline.errors import UserError
-from pipeline.training.snapshot import FORMAT
+from pipeline.training.snapshot import METADATA_KEY
 
 
 class SnapshotGenerator(Generator):
@@ -59,9 +59,10 @@ def load_generator(path: str | Path, device: str = "cpu") -> SnapshotGenerator:
         raise UserError(f"{path} does not exist; `dvc repro train` exports generator.safetensors")
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            metadata = {key: json.loads(v) for key, v in (file.metadata() or {}).items()}
-            if metadata.get("format") != FORMAT:
-                raise UserError(f"{path} is not a generator snapshot of format {FORMAT}")
+            description = (file.metadata() or {}).get(METADATA_KEY)
+            if description is None:
+                raise UserError(f"{path} is not a generator snapshot: no {METADATA_KEY} in it")
+            metadata = json.loads(description)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = metadata.pop("config")
         G = SnapshotGenerator(

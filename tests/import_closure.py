@@ -1,6 +1,6 @@
 """The project's own files that a module imports, directly or not; run it to print dvc.yaml's deps.
 
-    python -m tests.import_closure train
+python -m tests.import_closure train
 """
 
 import ast

@@ -70,6 +70,9 @@ class TrainSection(Section):
     batch: int = Field(64, ge=2, description="global batch, images")
     g_lr: Float = Field(1e-4, gt=0, description="generator's Adam learning rate")
     d_lr: Float = Field(4e-4, gt=0, description="discriminator's Adam learning rate (TTUR)")
+    lr_halflife_kimg: Float | None = Field(
+        None, gt=0, description="both rates halve with every so many kimg; null: constant"
+    )
     adam_beta1: Float = Field(0.0, ge=0, lt=1, description="Adam's beta1 of both networks")
     adam_beta2: Float = Field(0.999, ge=0, lt=1, description="Adam's beta2; the paper's text: 0.9")
     adam_eps: Float = Field(1e-8, gt=0, description="Adam's epsilon")

@@ -20,6 +20,7 @@ from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.meter import Meter
 from pipeline.training.randomness import draw_inputs, generator_at
 from pipeline.training.run_output import RunOutput
+from pipeline.training.schedule import decay_at, set_learning_rate
 from pipeline.training.settings import RuntimeSettings, TrainSettings, is_due
 from pipeline.training.state import TrainState
 from pipeline.training.steps import Inputs, d_step, g_step
@@ -91,6 +92,9 @@ def train(
             images, labels = batches.next_batch()
             real = from_uint8(images.to(runtime.device, non_blocking=True))
             labels = labels.to(runtime.device, non_blocking=True)
+            decay = decay_at(state.nimg, settings.lr_halflife_kimg)
+            set_learning_rate(state.d_optimizer, settings.d_lr * decay)
+            set_learning_rate(state.g_optimizer, settings.g_lr * decay)
             d_inputs = _fake_inputs(settings, "d-step", state.nimg, runtime.device)
             g_inputs = _fake_inputs(settings, "g-step", state.nimg, runtime.device)
             meter.add(d_step(state.G, state.D, state.d_optimizer, real, labels, d_inputs))

@@ -18,6 +18,7 @@ RESULT_SOURCES = (
     "pipeline/images.py",
     "pipeline/training/loop.py",
     "pipeline/training/randomness.py",
+    "pipeline/training/schedule.py",
     "pipeline/training/snapshot.py",
     "pipeline/training/state.py",
     "pipeline/training/steps.py",

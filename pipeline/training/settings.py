@@ -17,6 +17,8 @@ class TrainSettings:
     """Global batch, images."""
     g_lr: float
     d_lr: float
+    lr_halflife_kimg: float | None
+    """None: constant learning rates."""
     adam_beta1: float
     adam_beta2: float
     adam_eps: float

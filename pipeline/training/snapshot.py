@@ -19,7 +19,7 @@ from models.standing import set_standing_statistics
 from pipeline.storage.atomic import atomic_write
 from pipeline.training.randomness import draw_inputs, generator_at
 
-FORMAT = "sagan-lab/generator/1"
+METADATA_KEY = "sagan-lab/generator/1"
 NUM_STANDING_BATCHES = 16
 NUM_POWER_ITERATIONS = 5
 
@@ -54,7 +54,8 @@ def prepare_for_sampling(G: Generator, seed: int, nimg: int, batch: int) -> Gene
 
 def write_snapshot(path: Path, G: Generator, metadata: Mapping[str, Any]) -> None:
     """Writes what `prepare_for_sampling` made; `metadata` holds JSON values."""
-    description = {"format": FORMAT, "config": asdict(G.config), **metadata}
+    # One key: safetensors writes several in an order that changes from process to process.
+    description = {METADATA_KEY: json.dumps({"config": asdict(G.config), **metadata})}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, {key: json.dumps(v) for key, v in description.items()})
+        save_file(tensors, temporary, description)

@@ -22,6 +22,7 @@ TINY = TrainSettings(
     batch=16,
     g_lr=2e-4,
     d_lr=4e-4,
+    lr_halflife_kimg=0.1,
     adam_beta1=0.0,
     adam_beta2=0.999,
     adam_eps=1e-8,
