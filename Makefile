@@ -35,6 +35,6 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 		echo 'error: $(PYTHON) is not Python 3.11 or newer; run make PYTHON=<a newer one>' >&2; \
 		exit 2; }
 	$(PYTHON) -m venv .venv
-	$(VENV)/python -m pip install --quiet --progress-bar off -r requirements.lock
-	$(VENV)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(VENV)/python -m pip install -qq --progress-bar off -r requirements.lock
+	$(VENV)/python -m pip install -qq --no-deps --no-build-isolation -e .
 	touch $@
