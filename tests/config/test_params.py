@@ -65,6 +65,10 @@ def test_own_params_name_every_key():
         assert values.model_fields_set == set(type(values).model_fields)
 
 
+def test_own_params_are_the_defaults():
+    assert load_params(ROOT / "params.yaml") == Params()
+
+
 def test_settings_take_over_every_value(digits_shards):
     params = load_params(ROOT / "params.yaml")
     settings = train_settings(params, read_manifest(digits_shards))
