@@ -66,23 +66,23 @@ class TrainSection(Section):
     """The optimisation; read by `train`."""
 
     seed: int = Field(0, ge=0, description="decides every random draw of the run")
-    total_kimg: Float = Field(45, gt=0, description="length: thousands of real images seen by D")
+    total_kimg: Float = Field(64, gt=0, description="length: thousands of real images seen by D")
     batch: int = Field(64, ge=2, description="global batch, images")
     g_lr: Float = Field(8e-4, gt=0, description="generator's Adam learning rate")
     d_lr: Float = Field(2e-3, gt=0, description="discriminator's Adam learning rate (TTUR)")
-    lr_halflife_kimg: Float | None = Field(
-        16, gt=0, description="both rates halve with every so many kimg; null: constant"
+    g_lr_halflife_kimg: Float | None = Field(
+        17, gt=0, description="the generator's rate halves with every so many kimg; null: constant"
     )
     adam_beta1: Float = Field(0.0, ge=0, lt=1, description="Adam's beta1 of both networks")
     adam_beta2: Float = Field(0.999, ge=0, lt=1, description="Adam's beta2; the paper's text: 0.9")
     adam_eps: Float = Field(1e-8, gt=0, description="Adam's epsilon")
     ema_halflife_kimg: Float = Field(
-        7, gt=0, description="half-life of the generator's weight average, kimg"
+        5, gt=0, description="half-life of the generator's weight average, kimg"
     )
     precision: Literal["fp32", "bf16"] = Field(
         "bf16", description="of convolutions and matrix products; weights stay fp32"
     )
-    snapshot_kimg: Float = Field(5, gt=0, description="distance of snapshots and sample grids")
+    snapshot_kimg: Float = Field(8, gt=0, description="distance of snapshots and sample grids")
 
 
 class EvaluateSection(Section):

@@ -17,8 +17,8 @@ class TrainSettings:
     """Global batch, images."""
     g_lr: float
     d_lr: float
-    lr_halflife_kimg: float | None
-    """None: constant learning rates."""
+    g_lr_halflife_kimg: float | None
+    """None: constant."""
     adam_beta1: float
     adam_beta2: float
     adam_eps: float
