@@ -1,9 +1,8 @@
 """Scores the exported model against the real data's side, each number with its protocol."""
 
-import argparse
 from pathlib import Path
 
-from pipeline.config.params import describe, load_params
+from pipeline.config.params import load_params
 from pipeline.config.sections import EvaluateSection
 from pipeline.data.manifest import read_manifest
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
@@ -13,16 +12,11 @@ from pipeline.tracking.connection import resolve_uri
 from pipeline.tracking.finished_run import open_run
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.devices import choose_device
-from stages.entry import run_stage
+from stages.entry import run_stage, stage_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.evaluate",
-        description=__doc__,
-        epilog=describe(EvaluateSection),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = stage_parser("evaluate", __doc__, EvaluateSection)
     parser.add_argument("--model", type=Path, required=True, help="folder of the exported model")
     parser.add_argument("--reference", type=Path, required=True, help="folder of the real side")
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")

@@ -1,24 +1,18 @@
 """Prepares the real data's side of every metric, and the data set's own classifier."""
 
-import argparse
 from pathlib import Path
 
-from pipeline.config.params import describe, load_params
+from pipeline.config.params import load_params
 from pipeline.config.sections import ReferenceSection
 from pipeline.data.reader import open_dataset
 from pipeline.evaluation.reference import make_references
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.devices import choose_device
-from stages.entry import run_stage
+from stages.entry import run_stage, stage_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.reference",
-        description=__doc__,
-        epilog=describe(ReferenceSection),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = stage_parser("reference", __doc__, ReferenceSection)
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--out", type=Path, required=True, help="folder for the real side")
     arguments = parser.parse_args()

@@ -3,23 +3,18 @@
 MLflow gets the page and, as a model version, the generator. `dvc repro report` runs this.
 """
 
-import argparse
 from pathlib import Path
 
-from pipeline.config.params import describe, load_params
+from pipeline.config.params import load_params
 from pipeline.config.sections import ReportSection
 from pipeline.reporting.build import ReportOutputs, build_report
 from pipeline.reporting.inputs import ReportPaths
 from pipeline.tracking.finished_run import open_run
-from stages.entry import run_stage
+from stages.entry import run_stage, stage_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=describe(ReportSection),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = stage_parser("report", __doc__, ReportSection)
     for name, what in (
         ("model", "folder of the exported model"),
         ("metrics", "metrics.json of the evaluation"),

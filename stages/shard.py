@@ -1,22 +1,16 @@
 """Turns the source's images into Arrow shards with a manifest."""
 
-import argparse
 from pathlib import Path
 
-from pipeline.config.params import describe, load_params
+from pipeline.config.params import load_params
 from pipeline.config.sections import DataSection
 from pipeline.data.ingest import write_dataset
 from pipeline.data.sources.select import open_source
-from stages.entry import run_stage
+from stages.entry import run_stage, stage_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.shard",
-        description=__doc__,
-        epilog=describe(DataSection),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = stage_parser("shard", __doc__, DataSection)
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     args = parser.parse_args()
     data = load_params().data

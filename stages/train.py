@@ -3,10 +3,9 @@
 `dvc repro train` runs this. The same command goes on where an earlier one was stopped.
 """
 
-import argparse
 from pathlib import Path
 
-from pipeline.config.params import describe, load_params
+from pipeline.config.params import load_params
 from pipeline.config.sections import ModelSection, RuntimeSection, TrainSection
 from pipeline.config.training import runtime_settings, train_settings
 from pipeline.data.reader import open_dataset
@@ -14,15 +13,11 @@ from pipeline.tracking.opening import open_tracker
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.devices import choose_device
 from pipeline.training.session import SessionPaths, run_session
-from stages.entry import run_stage
+from stages.entry import run_stage, stage_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=describe(ModelSection, TrainSection, RuntimeSection),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = stage_parser("train", __doc__, ModelSection, TrainSection, RuntimeSection)
     parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
     parser.add_argument("--out", type=Path, required=True, help="folder for the exported model")
     parser.add_argument("--restart", action="store_true", help="discard the run and start afresh")
