@@ -71,7 +71,7 @@ class TrainSection(Section):
     g_lr: Float = Field(8e-4, gt=0, description="generator's Adam learning rate")
     d_lr: Float = Field(2e-3, gt=0, description="discriminator's Adam learning rate (TTUR)")
     g_lr_halflife_kimg: Float | None = Field(
-        17, gt=0, description="the generator's rate halves with every so many kimg; null: constant"
+        15.5, gt=0, description="the generator's rate halves with every so many kimg; null: constant"
     )
     adam_beta1: Float = Field(0.0, ge=0, lt=1, description="Adam's beta1 of both networks")
     adam_beta2: Float = Field(0.999, ge=0, lt=1, description="Adam's beta2; the paper's text: 0.9")
