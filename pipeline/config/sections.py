@@ -68,10 +68,10 @@ class TrainSection(Section):
     seed: int = Field(0, ge=0, description="decides every random draw of the run")
     total_kimg: Float = Field(64, gt=0, description="length: thousands of real images seen by D")
     batch: int = Field(64, ge=2, description="global batch, images")
-    g_lr: Float = Field(8e-4, gt=0, description="generator's Adam learning rate")
+    g_lr: Float = Field(4.5e-4, gt=0, description="generator's Adam learning rate")
     d_lr: Float = Field(2e-3, gt=0, description="discriminator's Adam learning rate (TTUR)")
     g_lr_halflife_kimg: Float | None = Field(
-        15.5, gt=0, description="the generator's rate halves with every so many kimg; null: constant"
+        28, gt=0, description="the generator's rate halves with every so many kimg; null: constant"
     )
     adam_beta1: Float = Field(0.0, ge=0, lt=1, description="Adam's beta1 of both networks")
     adam_beta2: Float = Field(0.999, ge=0, lt=1, description="Adam's beta2; the paper's text: 0.9")
