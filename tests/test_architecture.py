@@ -116,3 +116,15 @@ def test_run_key_covers_the_code_that_decides_weights():
         "pipeline/training/settings.py",
     }
     assert decisive - display_and_storage <= covered
+
+
+def test_python_without_the_packages_is_told_where_they_are(tmp_path):
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "stages.train"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "make setup" in done.stderr
+    assert "Traceback" not in done.stderr
