@@ -35,12 +35,19 @@ class Interruption:
         if self._signal is not None:
             return signal.Signals(self._signal).name
         for process in self._ancestors:
-            if not process.is_running():
+            if not _is_alive(process):
                 return "the process that started this stage is gone"
         return None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:  # a killed process whose parent has not noticed yet still has its entry
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _ancestors_to_dvc() -> list[psutil.Process]:
