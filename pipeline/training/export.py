@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from models.discriminator import Discriminator
@@ -34,6 +35,8 @@ def export_run(
     for ema, name in ((True, "generator"), (False, "generator-raw")):
         _copy(output.snapshot_path(summary.nimg, ema), out / f"{name}.safetensors")
     statistics, images = read_stats(run_dir / STATS_NAME, up_to_nimg=summary.nimg)
+    with torch.device("meta"):  # shapes alone, to count them
+        G, D = Generator(settings.generator), Discriminator(settings.discriminator)
     lines = [record.to_line() for record in statistics] + [image.to_line() for image in images]
     write_text(out / STATS_NAME, "".join(lines))
     for image in images:
@@ -44,8 +47,8 @@ def export_run(
             **metadata,
             "nimg": summary.nimg,
             "settings": asdict(settings),
-            "generator_parameters": _num_parameters(Generator(settings.generator)),
-            "discriminator_parameters": _num_parameters(Discriminator(settings.discriminator)),
+            "generator_parameters": _num_parameters(G),
+            "discriminator_parameters": _num_parameters(D),
             "train_seconds": round(summary.elapsed_s, 1),
             "environment": dict(environment),
         },

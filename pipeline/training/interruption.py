@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 from types import FrameType
 
 import psutil
 
+_LOOK_INTERVAL_S = 0.2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -20,6 +22,7 @@ class Interruption:
         self._signal: int | None = None
         self._previous: dict[int, signal._HANDLER] = {}
         self._ancestors = _ancestors_to_dvc() if "DVC_STAGE" in os.environ else []
+        self._next_look_s = 0.0
 
     def __enter__(self) -> "Interruption":
         for number in _SIGNALS:
@@ -34,8 +37,10 @@ class Interruption:
         """Why to stop now, or None."""
         if self._signal is not None:
             return signal.Signals(self._signal).name
-        for process in self._ancestors:
-            if not _is_alive(process):
+        # Asked before every step: looking at processes reads files, so not every time.
+        if self._ancestors and time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + _LOOK_INTERVAL_S
+            if not all(_is_alive(process) for process in self._ancestors):
                 return "the process that started this stage is gone"
         return None
 
@@ -54,6 +59,6 @@ def _ancestors_to_dvc() -> list[psutil.Process]:
     ancestors = []
     for process in psutil.Process().parents():
         ancestors.append(process)
-        if any(part.endswith("dvc") or part == "dvc" for part in process.cmdline()[:3]):
+        if any(part.endswith("dvc") for part in process.cmdline()[:3]):
             return ancestors
     return []
