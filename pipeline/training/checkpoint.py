@@ -1,56 +1,109 @@
 """Checkpoints `checkpoint-<nimg>.pt`, each beside its `.sha256`, from which a run goes on exactly.
 
 They hold plain tensors and numbers and load with `weights_only=True`. A damaged one is reported and
-the one before it used.
+the one before it used. They are written in the background.
 """
 
-import re
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.errors import UserError
-from pipeline.storage.atomic import atomic_write, write_text
-from pipeline.storage.digest import sha256_file
-
-_NAME = re.compile(r"checkpoint-(\d+)\.pt")
+from pipeline.training.checkpoint_files import (
+    Retention,
+    checkpoint_name,
+    is_intact,
+    prune,
+    saved_nimgs,
+    sweep,
+    write_checkpoint,
+)
+from pipeline.training.checkpoint_writer import BackgroundWriter
+from pipeline.training.host_copy import HostCopy
 
 
 class Checkpoints:
-    """The checkpoints of one run folder.
+    """The checkpoints of one run folder; one process at a time saves.
 
     Kept are the newest `keep` and, for shorter runs of the same configuration to go on from, those
-    whose distance from the start is a power of two times `interval_nimg`.
+    whose distance from the start is a power of two times `interval_nimg`. As a context it closes
+    itself.
     """
 
-    def __init__(self, folder: Path, run_key: str, keep: int, interval_nimg: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run_key: str,
+        keep: int,
+        interval_nimg: int,
+        on_saved: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_saved` is called on the writing thread whenever a checkpoint is on disk."""
         self._folder = folder
         self._run_key = run_key
-        self._keep = keep
-        self._interval_nimg = interval_nimg
+        self._retention = Retention(keep=keep, interval_nimg=interval_nimg)
+        self._on_saved = on_saved
+        self._host = HostCopy()
+        self._writer = BackgroundWriter()
+        self._copied_s = 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Writes the checkpoint of `state["nimg"]` atomically, then prunes old ones."""
-        path = self._path(state["nimg"])
-        with atomic_write(path) as temporary:
-            torch.save({**state, "run_key": self._run_key}, temporary)
-            # Before the checkpoint has its name: one without a checksum counts as damaged.
-            write_text(_checksum_path(path), f"{sha256_file(temporary)}  {path.name}\n")
-        self._prune()
+        """Copies the state to host memory, and writes it as that of `state["nimg"]` meanwhile.
+
+        Waits for the write before, and raises what went wrong with that one: UserError when the
+        disk was full.
+        """
+        self.flush()
+        started = time.perf_counter()
+        copy = {**self._host.take(state), "run_key": self._run_key}
+        self._copied_s += time.perf_counter() - started
+        self._writer.start(lambda: self._write(copy))
+
+    def flush(self) -> None:
+        """Returns when all that was saved is on disk; raises as `save` does."""
+        self._writer.wait()
+
+    def close(self) -> None:
+        """Ends the saving; raises as `save` does."""
+        self.flush()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            self.close()
+        except UserError as error:
+            if kind is None:
+                raise
+            print(f"warning: {error}", file=sys.stderr)  # the exception in flight says more
+
+    @property
+    def waited_s(self) -> float:
+        """Time that saves and flushes waited for a write so far, seconds."""
+        return self._writer.waited_s
+
+    @property
+    def copied_s(self) -> float:
+        """Time that saves took to copy states to host memory so far, seconds."""
+        return self._copied_s
 
     def load_newest(self, up_to_nimg: int) -> dict[str, Any] | None:
         """The newest intact state that is not beyond `up_to_nimg`, or None.
 
         Raises UserError for a checkpoint that belongs to another configuration.
         """
-        for nimg in sorted(self._saved(), reverse=True):
+        self.flush()
+        for nimg in reversed(saved_nimgs(self._folder)):
             if nimg > up_to_nimg:
                 continue
-            path = self._path(nimg)
-            if not _is_intact(path):
+            path = self._folder / checkpoint_name(nimg)
+            if not is_intact(path):
                 print(f"warning: {path} is damaged; trying the one before it", file=sys.stderr)
                 continue
             state = torch.load(path, weights_only=True, map_location="cpu")
@@ -64,33 +117,13 @@ class Checkpoints:
 
     def newest_nimg(self, up_to_nimg: int) -> int:
         """Where the newest checkpoint not beyond `up_to_nimg` stands, damaged or not; else 0."""
-        return max((nimg for nimg in self._saved() if nimg <= up_to_nimg), default=0)
+        self.flush()
+        nimgs = saved_nimgs(self._folder)
+        return max((nimg for nimg in nimgs if nimg <= up_to_nimg), default=0)
 
-    def _path(self, nimg: int) -> Path:
-        return self._folder / f"checkpoint-{nimg:09d}.pt"
-
-    def _saved(self) -> list[int]:
-        matches = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
-        return sorted(int(match[1]) for match in matches if match)
-
-    def _prune(self) -> None:
-        for nimg in self._saved()[: -self._keep]:
-            if not self._is_milestone(nimg):
-                self._path(nimg).unlink()
-                _checksum_path(self._path(nimg)).unlink(missing_ok=True)
-
-    def _is_milestone(self, nimg: int) -> bool:
-        intervals = nimg // self._interval_nimg
-        return intervals > 0 and intervals & (intervals - 1) == 0
-
-
-def _checksum_path(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
-def _is_intact(path: Path) -> bool:
-    try:
-        expected = _checksum_path(path).read_text(encoding="utf-8").split()[0]
-    except (OSError, UnicodeDecodeError, IndexError):
-        return False
-    return sha256_file(path) == expected
+    def _write(self, state: dict[str, Any]) -> None:
+        sweep(self._folder)
+        path = self._folder / checkpoint_name(state["nimg"])
+        write_checkpoint(path, state, self._host.num_bytes)
+        prune(self._folder, self._retention)
+        self._on_saved()
