@@ -1,4 +1,4 @@
-"""Channel tables of the released SAGAN networks, and the configurations that pick one.
+"""Channel tables of the released SAGAN networks and the feature sizes that follow from them.
 
 Multiples are of the width: with width 64 they are the published channels. 128 pixels:
 brain-research/self-attention-gan generator.py:199-217 and discriminator.py:189-197; 64 and 32:
@@ -67,6 +67,11 @@ def discriminator_sizes(resolution: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def shared_sizes(resolution: int) -> tuple[int, ...]:
+    """Feature sizes that both networks have, ascending: where both can attend."""
+    return tuple(sorted({*generator_sizes(resolution)} & {*discriminator_sizes(resolution)}))
+
+
 def check_attention(network: str, attention: Sequence[int], sizes: Sequence[int]) -> None:
     """Raises ValueError for a feature size that the network does not have, or one named twice."""
     available = sorted(set(sizes))
@@ -78,36 +83,3 @@ def check_attention(network: str, attention: Sequence[int], sizes: Sequence[int]
             )
     if len(set(attention)) != len(attention):
         raise ValueError(f"the {network}'s attention sizes {list(attention)} repeat one")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorConfig:
-    """What decides the generator's function and the shapes of its weights."""
-
-    resolution: int
-    image_channels: int
-    num_classes: int
-    z_dim: int
-    width: int
-    attention: tuple[int, ...]
-    """Feature sizes after whose block self-attention stands."""
-    spectral_norm: bool
-
-    def __post_init__(self) -> None:
-        check_attention("generator", self.attention, generator_sizes(self.resolution))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiscriminatorConfig:
-    """What decides the discriminator's function and the shapes of its weights."""
-
-    resolution: int
-    image_channels: int
-    num_classes: int
-    width: int
-    attention: tuple[int, ...]
-    """Feature sizes after whose first block self-attention stands."""
-    spectral_norm: bool
-
-    def __post_init__(self) -> None:
-        check_attention("discriminator", self.attention, discriminator_sizes(self.resolution))

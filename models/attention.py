@@ -1,10 +1,10 @@
-"""Self-attention as released (brain-research/self-attention-gan non_local.py:48-81).
+"""Self-attention (SAGAN paper, section 3) in its two published forms.
 
-It differs from the text of the paper (section 3): keys and values are pooled 2x2, values have C/2
-channels where the text has C/8, and the four 1x1 convolutions have no bias. Both leave out the
-scaling by 1/sqrt(d).
+`released` is what brain-research/self-attention-gan runs (non_local.py:48-81): keys and values are
+pooled 2x2 and values have C/2 channels. `paper` is the text: nothing is pooled and values have C/8
+channels. In both the 1x1 convolutions have no bias and nothing is scaled by 1/sqrt(d).
 
-B batch, C channels, H x W features, N = H W queries, M = N / 4 keys.
+B batch, C channels, H x W features, N = H W queries, M keys: N / 4 as released, N in the text.
 """
 
 import torch
@@ -12,15 +12,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.layers import Conv1x1
+from models.precision import widen
+
+
+def attention_channels(num_channels: int, form: str) -> tuple[int, int]:
+    """Channels of queries and keys, and of values."""
+    qk_channels = max(1, num_channels // 8)
+    return qk_channels, max(1, num_channels // 2) if form == "released" else qk_channels
 
 
 class SelfAttention(nn.Module):
     """x + gamma * attention(x); gamma starts at 0, so that the block starts as the identity."""
 
-    def __init__(self, num_channels: int) -> None:
+    def __init__(self, num_channels: int, form: str = "released") -> None:
         super().__init__()
-        qk_channels = max(1, num_channels // 8)
-        v_channels = max(1, num_channels // 2)
+        qk_channels, v_channels = attention_channels(num_channels, form)
+        self.pool = 2 if form == "released" else 1
         self.query = Conv1x1(num_channels, qk_channels, bias=False)
         self.key = Conv1x1(num_channels, qk_channels, bias=False)
         self.value = Conv1x1(num_channels, v_channels, bias=False)
@@ -31,7 +38,7 @@ class SelfAttention(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         q, k, v = self._project(x)
         if x.is_cuda:
-            attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (B, N, C/2)
+            attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (B, N, V)
         else:  # there the fused kernel is 4x slower than its parts
             attended = torch.softmax(q @ k.transpose(1, 2), dim=2) @ v
         return self._merge(x, attended)
@@ -39,18 +46,21 @@ class SelfAttention(nn.Module):
     def forward_with_map(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, C, H, W) -> (B, C, H, W) and the weights (B, N, M) float32, whose rows sum to 1."""
         q, k, v = self._project(x)
-        weights = torch.softmax((q @ k.transpose(1, 2)).float(), dim=2)  # (B, N, M)
+        weights = torch.softmax(widen(q @ k.transpose(1, 2)), dim=2)  # (B, N, M)
         return self._merge(x, weights.to(v.dtype) @ v), weights
 
     def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         q = _positions(self.query(x))  # (B, N, C/8)
-        k = _positions(F.max_pool2d(self.key(x), 2))  # (B, M, C/8)
-        v = _positions(F.max_pool2d(self.value(x), 2))  # (B, M, C/2)
+        k = _positions(self._pool(self.key(x)))  # (B, M, C/8)
+        v = _positions(self._pool(self.value(x)))  # (B, M, V)
         return q, k, v
+
+    def _pool(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.pool == 1 else F.max_pool2d(x, self.pool)
 
     def _merge(self, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         B, _, H, W = x.shape
-        attended = attended.transpose(1, 2).reshape(B, -1, H, W)  # (B, C/2, H, W)
+        attended = attended.transpose(1, 2).reshape(B, -1, H, W)  # (B, V, H, W)
         return x + self.gamma.to(x.dtype) * self.out(attended)
 
 

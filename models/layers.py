@@ -9,12 +9,19 @@ from models.spectral_norm import SpectralLayer
 
 
 class Conv3x3(SpectralLayer):
-    """3x3 convolution with bias and zero padding, optionally folded with a 2x resampling."""
+    """3x3 convolution with zero padding, optionally folded with a 2x resampling."""
 
-    def __init__(self, in_channels: int, out_channels: int, resample: str | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        resample: str | None = None,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
+        self.resample = resample
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
-        self.bias = nn.Parameter(torch.empty(out_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self._convolve = {None: conv3x3, "up": upsample_conv3x3, "down": conv3x3_downsample}[
             resample
         ]

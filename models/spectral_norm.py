@@ -7,14 +7,30 @@ moves them and runs once for each optimiser step; `normalize` only reads them, s
 pass never changes state. Layers whose matrices have one shape share batched matrix products.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 EPS = 1e-12
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _outside_autocast(function: Callable[P, R]) -> Callable[P, R]:
+    """Autocast would turn the matrix products into bf16, too coarse for a norm of 1."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            return function(*args, **kwargs)
+
+    return run
 
 
 class SpectralLayer(nn.Module):
@@ -34,9 +50,13 @@ class SpectralLayer(nn.Module):
 
 
 class SpectralNorm:
-    """The normalised layers of one network, grouped by the shape of their matrices."""
+    """The normalised layers of one network, grouped by the shape of their matrices.
 
-    def __init__(self, layers: list[SpectralLayer]) -> None:
+    `eps` is added to nothing but keeps the lengths that vectors are divided by from 0.
+    """
+
+    def __init__(self, layers: list[SpectralLayer], eps: float = EPS) -> None:
+        self._eps = eps
         groups: dict[tuple[int, int], list[SpectralLayer]] = {}
         for layer in layers:
             rows, columns = layer.weight.flatten(1).shape
@@ -49,18 +69,19 @@ class SpectralNorm:
         """Draws u from a normal distribution and brings u and v near convergence."""
         for layer in self._layers():
             u = torch.randn(layer.spectral_u.shape, generator=generator)
-            layer.spectral_u.copy_(F.normalize(u, dim=0, eps=EPS))
+            layer.spectral_u.copy_(F.normalize(u, dim=0, eps=self._eps))
         self.power_iteration(num_iterations)
 
     @torch.no_grad()
+    @_outside_autocast
     def power_iteration(self, num_iterations: int = 1) -> None:
         """One step of v <- W^T u / |W^T u|, u <- W v / |W v| (or several), in place."""
         for group in self._groups:
             W = _matrices(group)  # (L, R, C)
             u = torch.stack([layer.spectral_u for layer in group])  # (L, R)
             for _ in range(num_iterations):
-                v = F.normalize(torch.einsum("lrc,lr->lc", W, u), dim=1, eps=EPS)
-                u = F.normalize(torch.einsum("lrc,lc->lr", W, v), dim=1, eps=EPS)
+                v = F.normalize(torch.einsum("lrc,lr->lc", W, u), dim=1, eps=self._eps)
+                u = F.normalize(torch.einsum("lrc,lc->lr", W, v), dim=1, eps=self._eps)
             for i, layer in enumerate(group):
                 layer.spectral_u.copy_(u[i])
                 layer.spectral_v.copy_(v[i])
@@ -82,6 +103,7 @@ class SpectralNorm:
             for layer in self._layers():
                 layer.weight.copy_(layer.effective_weight())
 
+    @_outside_autocast
     def _normalize(self) -> None:
         for group in self._groups:
             W = _matrices(group)  # (L, R, C)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from models.architecture import GeneratorConfig
+from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.errors import UserError
 from pipeline.training.snapshot import METADATA_KEY

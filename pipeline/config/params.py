@@ -7,7 +7,6 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from models.architecture import check_attention, discriminator_sizes, generator_sizes
 from pipeline.config.sections import (
     DataSection,
     EvaluateSection,
@@ -18,6 +17,7 @@ from pipeline.config.sections import (
     Section,
     TrainSection,
 )
+from pipeline.config.system import resolve_system
 from pipeline.errors import UserError
 
 
@@ -34,18 +34,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        sizes = {
-            "g_attention": ("generator", generator_sizes(self.data.resolution)),
-            "d_attention": ("discriminator", discriminator_sizes(self.data.resolution)),
-        }
-        for key, (network, available) in sizes.items():
-            attention = getattr(self.model, key)
-            try:
-                check_attention(network, attention, available)
-            except ValueError as error:
-                raise ValueError(
-                    f"model.{key} = {attention}: at data.resolution {self.data.resolution} {error}"
-                ) from None
+        resolve_system(self.model, self.train, self.data.resolution)
         if self.data.source == "folder" and self.data.path is None:
             raise ValueError("data.path is missing; source: folder needs the images' folder there")
         needs_weights = "inception-v3-compat" in self.reference.extractors

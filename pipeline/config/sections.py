@@ -51,36 +51,107 @@ class ReferenceSection(Section):
 
 
 class ModelSection(Section):
-    """The two networks; read by `train`."""
+    """The two networks; read by `train`. Where a key is null, the variant decides."""
 
+    variant: str = Field(
+        "sagan", description="system of the paper, by name; README lists them: sagan, sn-gd, ..."
+    )
     z_dim: int = Field(128, ge=1, description="length of the latent vector")
     g_width: int = Field(8, ge=1, description="generator's width; the paper's is 64")
     d_width: int = Field(32, ge=1, description="discriminator's width; the paper's is 64")
-    g_attention: list[int] = Field([16], description="generator feature sizes with attention")
-    d_attention: list[int] = Field([16], description="discriminator feature sizes with attention")
-    g_spectral_norm: bool = Field(True, description="spectral normalisation in the generator")
-    d_spectral_norm: bool = Field(True, description="spectral normalisation in the discriminator")
+    g_attention: list[int] | None = Field(
+        None, description="generator feature sizes with attention, such as [16, 32]; [] is none"
+    )
+    d_attention: list[int] | None = Field(
+        None, description="discriminator feature sizes with attention"
+    )
+    attention_block: Literal["attention", "residual"] | None = Field(
+        None, description="residual: a residual block of as many parameters in attention's place"
+    )
+    attention_form: Literal["released", "paper"] | None = Field(
+        None, description="released: pooled keys, C/2 values; paper: its text, neither"
+    )
+    conditioning: Literal["projection", "auxiliary-classifier"] | None = Field(
+        None, description="how labels enter the discriminator"
+    )
+    g_spectral_norm: bool | None = Field(
+        None, description="spectral normalisation in the generator"
+    )
+    d_spectral_norm: bool | None = Field(
+        None, description="spectral normalisation in the discriminator"
+    )
+    spectral_norm_eps: Float | None = Field(
+        None, gt=0, description="smallest length that spectral norm's vectors are divided by"
+    )
+    cbn_spectral_norm: bool | None = Field(
+        None, description="spectral normalisation of the class tables too; known to cripple G"
+    )
+    cbn_initialization: Literal["identity", "network"] | None = Field(
+        None, description="class tables at first: gain 1 and bias 0, or drawn around them"
+    )
+    initialization: Literal["xavier", "orthogonal", "normal"] | None = Field(
+        None, description="initial weights"
+    )
+    bn_statistics: Literal["global", "ghost", "process"] | None = Field(
+        None, description="of the global batch, of ghost batches, or of each process's share"
+    )
+    bn_ghost_batch: int | None = Field(
+        None, ge=2, description="images that share statistics with bn_statistics: ghost"
+    )
+    bn_eps: Float | None = Field(None, gt=0, description="batch normalisation's epsilon")
+    d_shortcut_relu: bool | None = Field(
+        None, description="D's shortcuts see relu(x), as an in-place ReLU makes them"
+    )
 
 
 class TrainSection(Section):
-    """The optimisation; read by `train`."""
+    """The optimisation; read by `train`. Where a key is null, the variant decides."""
 
     seed: int = Field(0, ge=0, description="decides every random draw of the run")
     total_kimg: Float = Field(64, gt=0, description="length: thousands of real images seen by D")
     batch: int = Field(64, ge=2, description="global batch, images")
-    g_lr: Float = Field(4.5e-4, gt=0, description="generator's Adam learning rate")
-    d_lr: Float = Field(2e-3, gt=0, description="discriminator's Adam learning rate (TTUR)")
+    loss: Literal["hinge", "non-saturating", "wasserstein-gp", "least-squares"] | None = Field(
+        None, description="adversarial loss"
+    )
+    gp_weight: Float | None = Field(
+        None, gt=0, description="weight of wasserstein-gp's penalty; null: 10"
+    )
+    class_loss_weight: Float | None = Field(
+        None, gt=0, description="weight of the auxiliary classifier's loss; null: 1"
+    )
+    d_steps: int | None = Field(None, ge=1, description="updates of D, a batch each, for each of G")
+    g_lr: Float | None = Field(None, gt=0, description="generator's Adam learning rate")
+    d_lr: Float | None = Field(None, gt=0, description="discriminator's Adam learning rate")
+    lr_multiplier: Float = Field(
+        5, gt=0, description="of both rates of the variant: 1 for the paper's sizes"
+    )
+    lr_decay: Literal["constant", "linear"] | None = Field(
+        None, description="linear: both rates fall to 0 over the last ninth of the run"
+    )
     g_lr_halflife_kimg: Float | None = Field(
-        28, gt=0, description="the generator's rate halves with every so many kimg; null: constant"
+        28,
+        gt=0,
+        description="with two time scales, G's rate halves with every so many kimg; null: it does "
+        "not; equal rates stay equal",
     )
-    adam_beta1: Float = Field(0.0, ge=0, lt=1, description="Adam's beta1 of both networks")
-    adam_beta2: Float = Field(0.999, ge=0, lt=1, description="Adam's beta2; the paper's text: 0.9")
-    adam_eps: Float = Field(1e-8, gt=0, description="Adam's epsilon")
-    ema_halflife_kimg: Float = Field(
-        5, gt=0, description="half-life of the generator's weight average, kimg"
+    adam_beta1: Float | None = Field(None, ge=0, lt=1, description="Adam's beta1")
+    adam_beta2: Float | None = Field(
+        None, ge=0, lt=1, description="Adam's beta2; released 0.999, the paper's text 0.9"
     )
-    precision: Literal["fp32", "bf16"] = Field(
-        "bf16", description="of convolutions and matrix products; weights stay fp32"
+    adam_eps: Float | None = Field(None, gt=0, description="Adam's epsilon")
+    ema: bool | None = Field(
+        None, description="average of the generator's weights; false: the raw one stands for it"
+    )
+    ema_halflife_kimg: Float = Field(5, gt=0, description="half-life of the average, kimg")
+    ema_start_kimg: Float = Field(
+        0, ge=0, description="until then the average is the raw generator"
+    )
+    flip: bool | None = Field(None, description="mirror real images at random, left to right")
+    diffaugment: list[Literal["color", "translation", "cutout"]] = Field(
+        [], description="DiffAugment's policies, for small data sets; [] is none"
+    )
+    precision: Literal["bf16", "fp32", "fp64"] = Field(
+        "bf16", description="of convolutions and matrix products; weights stay fp32 under bf16"
     )
     snapshot_kimg: Float = Field(8, gt=0, description="distance of snapshots and sample grids")
 

@@ -1,34 +1,78 @@
 """From the sections of `params.yaml` to the plain settings of the training loop."""
 
-from models.architecture import DiscriminatorConfig, GeneratorConfig
+from models.configuration import DiscriminatorConfig, GeneratorConfig
 from pipeline.config.params import Params
+from pipeline.config.system import resolve_system
 from pipeline.data.manifest import Manifest
+from pipeline.errors import UserError
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 
 
 def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
-    """What decides the result of training on the data set of `manifest`."""
-    model = params.model
-    image = {
+    """What decides the result of training on the data set of `manifest`.
+
+    Raises UserError for networks that cannot be made for its images and classes.
+    """
+    model, train = params.model, params.train
+    resolved = resolve_system(model, train, manifest.resolution)
+    system = resolved.system
+    networks = {
         "resolution": manifest.resolution,
         "image_channels": manifest.channels,
         "num_classes": len(manifest.class_names),
+        "attention_block": system.attention_block,
+        "attention_form": system.attention_form,
+        "spectral_norm_eps": system.spectral_norm_eps,
+        "initialization": system.initialization,
     }
-    return TrainSettings(
-        generator=GeneratorConfig(
-            **image,
+    try:
+        generator = GeneratorConfig(
+            **networks,
             z_dim=model.z_dim,
             width=model.g_width,
-            attention=tuple(model.g_attention),
-            spectral_norm=model.g_spectral_norm,
-        ),
-        discriminator=DiscriminatorConfig(
-            **image,
+            attention=system.g_attention,
+            spectral_norm=system.g_spectral_norm,
+            cbn_spectral_norm=system.cbn_spectral_norm,
+            cbn_initialization=system.cbn_initialization,
+            bn_statistics=system.bn_statistics,
+            bn_ghost_batch=system.bn_ghost_batch,
+            bn_eps=system.bn_eps,
+        )
+        discriminator = DiscriminatorConfig(
+            **networks,
             width=model.d_width,
-            attention=tuple(model.d_attention),
-            spectral_norm=model.d_spectral_norm,
-        ),
-        **params.train.model_dump(),
+            attention=system.d_attention,
+            spectral_norm=system.d_spectral_norm,
+            conditioning=system.conditioning,
+            shortcut_relu=system.d_shortcut_relu,
+        )
+    except ValueError as error:
+        raise UserError(f"params.yaml, section model: {error}") from None
+    g_lr = train.lr_multiplier * system.g_lr if train.g_lr is None else train.g_lr
+    d_lr = train.lr_multiplier * system.d_lr if train.d_lr is None else train.d_lr
+    return TrainSettings(
+        generator=generator,
+        discriminator=discriminator,
+        seed=train.seed,
+        total_kimg=train.total_kimg,
+        batch=train.batch,
+        loss=system.loss,
+        gp_weight=system.gp_weight,
+        class_loss_weight=system.class_loss_weight,
+        d_steps=system.d_steps,
+        g_lr=g_lr,
+        d_lr=d_lr,
+        lr_decay=system.lr_decay,
+        g_lr_halflife_kimg=None if g_lr == d_lr else train.g_lr_halflife_kimg,
+        adam_beta1=system.adam_beta1,
+        adam_beta2=system.adam_beta2,
+        adam_eps=system.adam_eps,
+        ema_halflife_kimg=train.ema_halflife_kimg if system.ema else None,
+        ema_start_kimg=train.ema_start_kimg,
+        flip=system.flip,
+        diffaugment=tuple(train.diffaugment),
+        precision=train.precision,
+        snapshot_kimg=train.snapshot_kimg,
     )
 
 

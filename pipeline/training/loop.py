@@ -17,13 +17,13 @@ from pipeline.errors import UserError
 from pipeline.images import from_uint8
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.draws import draw_for_d, draw_for_g
 from pipeline.training.meter import Meter
-from pipeline.training.randomness import draw_inputs, generator_at
 from pipeline.training.run_output import RunOutput
-from pipeline.training.schedule import decay_at, set_learning_rate
+from pipeline.training.schedule import learning_rates_at, set_learning_rate
 from pipeline.training.settings import RuntimeSettings, TrainSettings, is_due
 from pipeline.training.state import TrainState
-from pipeline.training.steps import Inputs, d_step, g_step
+from pipeline.training.steps import d_step, g_step
 
 OnStatus = Callable[[int, dict[str, float], float], None]
 
@@ -92,13 +92,16 @@ def train(
             images, labels = batches.next_batch()
             real = from_uint8(images.to(runtime.device, non_blocking=True))
             labels = labels.to(runtime.device, non_blocking=True)
-            decay = decay_at(state.nimg, settings.g_lr_halflife_kimg)
-            set_learning_rate(state.g_optimizer, settings.g_lr * decay)
-            d_inputs = _fake_inputs(settings, "d-step", state.nimg, runtime.device)
-            g_inputs = _fake_inputs(settings, "g-step", state.nimg, runtime.device)
-            meter.add(d_step(state.G, state.D, state.d_optimizer, real, labels, d_inputs))
-            meter.add(g_step(state.G, state.D, state.g_optimizer, g_inputs))
-            update_ema(state.G_ema, state.G, batch, settings.ema_halflife_kimg * 1000)
+            g_lr, d_lr = learning_rates_at(settings, state.nimg)
+            set_learning_rate(state.g_optimizer, g_lr)
+            set_learning_rate(state.d_optimizer, d_lr)
+            draws = draw_for_d(settings, state.nimg, runtime.device)
+            meter.add(d_step(settings, state.G, state.D, state.d_optimizer, real, labels, draws))
+            if settings.updates_g_at(state.nimg):
+                g_draws = draw_for_g(settings, state.nimg, runtime.device)
+                meter.add(g_step(settings, state.G, state.D, state.g_optimizer, g_draws))
+                halflife_nimg = settings.ema_halflife_nimg_at(state.nimg)
+                update_ema(state.G_ema, state.G, batch * settings.d_steps, halflife_nimg)
             state.nimg += batch
 
     return Summary(
@@ -107,13 +110,6 @@ def train(
         elapsed_s=state.elapsed_s,
         stopped_by=None if done else stopped_by,
     )
-
-
-def _fake_inputs(settings: TrainSettings, purpose: str, nimg: int, device: str) -> Inputs:
-    draws = generator_at(settings.seed, purpose, nimg)
-    config = settings.generator
-    z, y = draw_inputs(draws, settings.batch, config.z_dim, config.num_classes)
-    return z.to(device, non_blocking=True), y.to(device, non_blocking=True)
 
 
 def _report(meter: Meter, state: TrainState, batch: int) -> dict[str, float]:
@@ -128,7 +124,8 @@ def _report(meter: Meter, state: TrainState, batch: int) -> dict[str, float]:
         for parameter_name, parameter in network.attention.named_parameters():
             size, _, kind = parameter_name.partition(".")
             if kind == "gamma":
-                metrics[f"attention/{name}_gamma_{size}"] = parameter.item()
+                block = network.config.attention_block
+                metrics[f"{block}/{name}_gamma_{size}"] = parameter.item()
     return metrics
 
 

@@ -16,6 +16,7 @@ RESULT_SOURCES = (
     "pipeline/data/batches.py",
     "pipeline/data/order.py",
     "pipeline/images.py",
+    "pipeline/training/draws.py",
     "pipeline/training/loop.py",
     "pipeline/training/randomness.py",
     "pipeline/training/schedule.py",
@@ -26,9 +27,14 @@ RESULT_SOURCES = (
 
 
 def run_identity(settings: TrainSettings, dataset_digest: str) -> dict[str, Any]:
-    """What the key digests. The length is no part of it: a longer run continues a shorter one."""
+    """What the key digests.
+
+    The length is no part of it unless the learning rates depend on it: a longer run continues a
+    shorter one.
+    """
     configuration = asdict(settings)
-    del configuration["total_kimg"]
+    if not settings.depends_on_length:
+        del configuration["total_kimg"]
     return {
         "settings": configuration,
         "dataset_digest": dataset_digest,

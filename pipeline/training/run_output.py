@@ -33,7 +33,8 @@ class RunOutput:
                 grid = self.grid_path(nimg)
                 write_sample_grid(grid, sampled, self._settings.seed)
                 self._tracker.image("samples", grid, nimg)
-            write_snapshot(path, sampled, {**self._metadata, "nimg": nimg, "ema": ema})
+            averaged = ema and self._settings.ema_halflife_kimg is not None
+            write_snapshot(path, sampled, {**self._metadata, "nimg": nimg, "ema": averaged})
 
     def snapshot_path(self, nimg: int, ema: bool) -> Path:
         """`snapshots/generator-<nimg>.safetensors`, or `generator-raw-...` without averaging."""

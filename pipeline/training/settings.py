@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from models.architecture import DiscriminatorConfig, GeneratorConfig
+from models.configuration import DiscriminatorConfig, GeneratorConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,20 +17,48 @@ class TrainSettings:
     """Global batch, images."""
     g_lr: float
     d_lr: float
-    g_lr_halflife_kimg: float | None
-    """None: constant."""
+    g_lr_halflife_kimg: float | None = None
+    """Of the generator's rate alone; None: it does not halve."""
+    lr_decay: str = "constant"
+    """constant, or linear: both rates fall to 0 over the end of the run."""
+    loss: str = "hinge"
+    gp_weight: float = 10.0
+    class_loss_weight: float = 1.0
+    d_steps: int = 1
+    """Updates of D, on a batch of real images each, for each of G."""
+    flip: bool = False
+    """Whether real images are mirrored at random."""
+    diffaugment: tuple[str, ...] = ()
     adam_beta1: float
     adam_beta2: float
     adam_eps: float
-    ema_halflife_kimg: float
+    ema_halflife_kimg: float | None
+    """None: no averaging, the averaged generator is the raw one."""
+    ema_start_kimg: float = 0.0
+    """Until then the average is the raw generator."""
     precision: str
-    """fp32 or bf16."""
+    """fp64, fp32 or bf16."""
     snapshot_kimg: float
 
     @property
     def total_nimg(self) -> int:
         """Length of the run in images: whole batches, at least total_kimg."""
         return -(-round(self.total_kimg * 1000) // self.batch) * self.batch
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether the weights on the way depend on total_kimg."""
+        return self.lr_decay == "linear"
+
+    def updates_g_at(self, nimg: int) -> bool:
+        """Whether G is updated after D's update on the images from `nimg` on."""
+        return (nimg // self.batch + 1) % self.d_steps == 0
+
+    def ema_halflife_nimg_at(self, nimg: int) -> float:
+        """Half-life of the average in images; 0 where it follows the raw generator at once."""
+        if self.ema_halflife_kimg is None or nimg < self.ema_start_kimg * 1000:
+            return 0.0
+        return self.ema_halflife_kimg * 1000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def prepare_for_sampling(G: Generator, seed: int, nimg: int, batch: int) -> Gene
     if G.spectral is not None:
         G.spectral.power_iteration(NUM_POWER_ITERATIONS)
         G.spectral.bake()
-    config = replace(G.config, spectral_norm=False)
+    config = replace(G.config, spectral_norm=False, cbn_spectral_norm=False)
     device = next(G.parameters()).device
     sampled = Generator(config).requires_grad_(False)
     sampled.load_state_dict({k: v for k, v in G.state_dict().items() if ".spectral_" not in k})

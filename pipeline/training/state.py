@@ -11,7 +11,8 @@ from models.generator import Generator
 from pipeline.training.randomness import generator_at
 from pipeline.training.settings import TrainSettings
 
-COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WEIGHT_DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.float32}
+COMPUTE_DTYPES = {**WEIGHT_DTYPES, "bf16": torch.bfloat16}
 
 
 class TrainState:
@@ -26,7 +27,8 @@ class TrainState:
         self.D.initialize(generator_at(settings.seed, "init/discriminator"))
         for network in (self.G, self.D):
             network.compute_dtype = COMPUTE_DTYPES[settings.precision]
-            network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(device, WEIGHT_DTYPES[settings.precision])
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
         self.g_optimizer = _adam(self.G, settings.g_lr, settings)
         self.d_optimizer = _adam(self.D, settings.d_lr, settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.architecture import GeneratorConfig
+from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.data.ingest import write_dataset
 from pipeline.data.manifest import Manifest

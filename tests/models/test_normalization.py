@@ -2,7 +2,7 @@
 
 import torch
 
-from models.architecture import GeneratorConfig
+from models.configuration import GeneratorConfig
 from models.generator import Generator
 from models.normalization import EPS, ConditionalBatchNorm
 from models.standing import set_standing_statistics

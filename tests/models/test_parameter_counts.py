@@ -6,7 +6,7 @@ named size and after the discriminator's first block that does.
 
 import pytest
 
-from models.architecture import DiscriminatorConfig, GeneratorConfig
+from models.configuration import DiscriminatorConfig, GeneratorConfig
 from models.discriminator import Discriminator
 from models.generator import Generator
 

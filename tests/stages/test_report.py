@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.architecture import GeneratorConfig
+from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.tracking.connection import connect
 from pipeline.training.snapshot import write_snapshot

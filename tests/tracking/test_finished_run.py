@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.architecture import GeneratorConfig
+from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.errors import UserError
 from pipeline.generator import load_generator

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.architecture import DiscriminatorConfig, GeneratorConfig
+from models.configuration import DiscriminatorConfig, GeneratorConfig
 from pipeline.data.reader import Dataset, open_dataset
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.training.session import SessionPaths, run_session

@@ -1,0 +1,95 @@
+"""What decides the function of each network and the shapes of its weights.
+
+The defaults are the released SAGAN code's choices.
+"""
+
+from dataclasses import dataclass
+
+from models.architecture import check_attention, discriminator_sizes, generator_sizes
+
+ATTENTION_BLOCKS = ("attention", "residual")
+ATTENTION_FORMS = ("released", "paper")
+BN_STATISTICS = ("global", "ghost", "process")
+CBN_INITIALIZATIONS = ("identity", "network")
+CONDITIONINGS = ("projection", "auxiliary-classifier")
+INITIALIZATIONS = ("xavier", "orthogonal", "normal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What both networks have."""
+
+    resolution: int
+    image_channels: int
+    num_classes: int
+    width: int
+    """Channels of a table's multiple 1; 64 in the paper."""
+    attention: tuple[int, ...]
+    """Feature sizes after whose (first) block an attention block stands."""
+    attention_block: str = "attention"
+    """attention, or residual: the control of the paper's Table 1 in its place."""
+    attention_form: str = "released"
+    """released (pooled keys, C/2 values) or paper (its text: neither)."""
+    spectral_norm: bool = True
+    spectral_norm_eps: float = 1e-12
+    initialization: str = "xavier"
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes = {self.num_classes}; at least 1 is needed")
+        if self.width < 1:
+            raise ValueError(f"width = {self.width}; at least 1 is needed")
+        self._check_choice("attention_block", ATTENTION_BLOCKS)
+        self._check_choice("attention_form", ATTENTION_FORMS)
+        self._check_choice("initialization", INITIALIZATIONS)
+
+    def _check_choice(self, name: str, valid: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in valid:
+            raise ValueError(f"{name} = {value!r} is not known; choose one of {', '.join(valid)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig(NetworkConfig):
+    """The generator's."""
+
+    z_dim: int
+    cbn_spectral_norm: bool = False
+    """Spectral normalisation of the class tables too, as PyTorch-StudioGAN does."""
+    cbn_initialization: str = "identity"
+    """identity (gain 1, bias 0), or network: drawn as the other weights are, around it."""
+    bn_statistics: str = "global"
+    """Of the global batch, of ghost batches of `bn_ghost_batch`, or of each process's share."""
+    bn_ghost_batch: int = 64
+    bn_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_attention("generator", self.attention, generator_sizes(self.resolution))
+        self._check_choice("bn_statistics", BN_STATISTICS)
+        self._check_choice("cbn_initialization", CBN_INITIALIZATIONS)
+        if self.cbn_spectral_norm and self.cbn_initialization == "identity":
+            raise ValueError(
+                "cbn_spectral_norm = true with cbn_initialization = 'identity' would divide tables "
+                "of zeros by their norm; set cbn_initialization to 'network'"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig(NetworkConfig):
+    """The discriminator's."""
+
+    conditioning: str = "projection"
+    """How labels enter: projection, or an auxiliary classifier that predicts them (AC-GAN)."""
+    shortcut_relu: bool = False
+    """Whether shortcuts see relu(x): the in-place ReLU of PyTorch-StudioGAN resnet.py:233-255."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_attention("discriminator", self.attention, discriminator_sizes(self.resolution))
+        self._check_choice("conditioning", CONDITIONINGS)
+        if self.conditioning == "auxiliary-classifier" and self.num_classes < 2:
+            raise ValueError(
+                "conditioning = 'auxiliary-classifier' needs at least 2 classes to tell apart; "
+                "with one choose 'projection'"
+            )
