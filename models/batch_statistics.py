@@ -20,7 +20,8 @@ def normalize_ghost(
 ) -> torch.Tensor:
     """Every `ghost_batch` consecutive images by their own statistics (Hoffer et al. 2017, 3.2).
 
-    (B, C, H, W) -> (B, C, H, W); gain and bias are (C,). Raises ValueError when the parts do not fill the batch.
+    (B, C, H, W) -> (B, C, H, W); gain and bias are (C,). Raises ValueError when the parts do not
+    fill the batch.
     """
     if len(x) % ghost_batch != 0:
         raise ValueError(f"a batch of {len(x)} does not divide into ghost batches of {ghost_batch}")

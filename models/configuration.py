@@ -71,7 +71,7 @@ class GeneratorConfig(NetworkConfig):
         if self.cbn_spectral_norm and self.cbn_initialization == "identity":
             raise ValueError(
                 "cbn_spectral_norm = true with cbn_initialization = 'identity' would divide tables "
-                "of zeros by their norm; set cbn_initialization to 'network'"
+                "of zeros by their norm; set cbn_initialization: network"
             )
 
 

@@ -10,8 +10,9 @@ def update_ema(
 ) -> None:
     """Moves `average` towards `generator` by what `num_images` more images weigh.
 
-    A half-life of 0 copies. Only weights are averaged. Vectors of spectral normalisation are copied, since an average of
-    singular vectors is none; batch statistics are recomputed when the average is sampled.
+    A half-life of 0 copies. Only weights are averaged. Vectors of spectral normalisation are
+    copied, since an average of singular vectors is none; batch statistics are recomputed when the
+    average is sampled.
     """
     decay = 0.5 ** (num_images / halflife_nimg) if halflife_nimg > 0 else 0.0
     torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)

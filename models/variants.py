@@ -13,16 +13,14 @@ from typing import Any
 
 from models.architecture import shared_sizes
 
-HALF = "half"
-"""Attention where features have half the image's side: 64 at 128 pixels, 32 at 64, 16 at 32."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class System:
     """Every choice by which systems differ; its fields are named as the keys of params.yaml."""
 
-    g_attention: tuple[int, ...] | str = HALF
-    d_attention: tuple[int, ...] | str = HALF
+    g_attention: tuple[int, ...] | None = None
+    """Feature sizes; None: half the image's side, 64 at 128 pixels, 32 at 64, 16 at 32."""
+    d_attention: tuple[int, ...] | None = None
     attention_block: str = "attention"
     attention_form: str = "released"
     conditioning: str = "projection"
@@ -175,7 +173,7 @@ def at_resolution(variant: str, resolution: int) -> System:
     placed: dict[str, tuple[int, ...]] = {}
     for key in ("g_attention", "d_attention"):
         wanted = getattr(system, key)
-        placed[key] = (resolution // 2,) if wanted == HALF else wanted
+        placed[key] = (resolution // 2,) if wanted is None else wanted
         for size in placed[key]:
             if size not in sizes:
                 family = variant.removesuffix(str(size))

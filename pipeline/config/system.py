@@ -48,11 +48,6 @@ def resolve_system(model: ModelSection, train: TrainSection, resolution: int) ->
             f"bn_ghost_batch = {system.bn_ghost_batch}; make it a multiple, or set "
             "model.bn_ghost_batch to a divisor of the batch"
         )
-    if system.cbn_spectral_norm and system.cbn_initialization == "identity":
-        raise ValueError(
-            "model.cbn_spectral_norm = true with model.cbn_initialization = 'identity' would divide "
-            "tables of zeros by their norm; set model.cbn_initialization: network"
-        )
     return ResolvedSystem(
         system=system,
         departures={_with_section(key): values for key, values in departures.items()},

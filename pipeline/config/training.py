@@ -1,6 +1,8 @@
 """From the sections of `params.yaml` to the plain settings of the training loop."""
 
-from models.configuration import DiscriminatorConfig, GeneratorConfig
+from typing import Any
+
+from models.networks import discriminator_config, generator_config
 from pipeline.config.params import Params
 from pipeline.config.system import resolve_system
 from pipeline.data.manifest import Manifest
@@ -16,35 +18,22 @@ def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
     model, train = params.model, params.train
     resolved = resolve_system(model, train, manifest.resolution)
     system = resolved.system
-    networks = {
-        "resolution": manifest.resolution,
-        "image_channels": manifest.channels,
-        "num_classes": len(manifest.class_names),
-        "attention_block": system.attention_block,
-        "attention_form": system.attention_form,
-        "spectral_norm_eps": system.spectral_norm_eps,
-        "initialization": system.initialization,
-    }
+    resolution, num_classes = manifest.resolution, len(manifest.class_names)
     try:
-        generator = GeneratorConfig(
-            **networks,
-            z_dim=model.z_dim,
+        generator = generator_config(
+            system,
+            resolution=resolution,
+            image_channels=manifest.channels,
+            num_classes=num_classes,
             width=model.g_width,
-            attention=system.g_attention,
-            spectral_norm=system.g_spectral_norm,
-            cbn_spectral_norm=system.cbn_spectral_norm,
-            cbn_initialization=system.cbn_initialization,
-            bn_statistics=system.bn_statistics,
-            bn_ghost_batch=system.bn_ghost_batch,
-            bn_eps=system.bn_eps,
+            z_dim=model.z_dim,
         )
-        discriminator = DiscriminatorConfig(
-            **networks,
+        discriminator = discriminator_config(
+            system,
+            resolution=resolution,
+            image_channels=manifest.channels,
+            num_classes=num_classes,
             width=model.d_width,
-            attention=system.d_attention,
-            spectral_norm=system.d_spectral_norm,
-            conditioning=system.conditioning,
-            shortcut_relu=system.d_shortcut_relu,
         )
     except ValueError as error:
         raise UserError(f"params.yaml, section model: {error}") from None
@@ -74,6 +63,15 @@ def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
         precision=train.precision,
         snapshot_kimg=train.snapshot_kimg,
     )
+
+
+def describe_system(params: Params, resolution: int) -> dict[str, Any]:
+    """The variant's name and, by key, what departs from it, as JSON values."""
+    resolved = resolve_system(params.model, params.train, resolution)
+    departures = {
+        key: f"{value} (variant: {meant})" for key, (value, meant) in resolved.departures.items()
+    }
+    return {"variant": params.model.variant, "departures": departures}
 
 
 def runtime_settings(params: Params, device: str) -> RuntimeSettings:

@@ -3,6 +3,7 @@
 Each kind has a purpose of its own, so that switching one on leaves the others as they were.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -49,8 +50,8 @@ def draw_for_d(
         augment_fake = _uniform(settings, "d-step/augment-fake", nimg, NUM_DRAWS)
     if settings.loss == "wasserstein-gp":
         mixture = _uniform(settings, "d-step/mixture", nimg, 1)[:, 0]
-    draws = (z, y, flip, augment_real, augment_fake, mixture)
-    return DDraws(*(_place(draw, device, share) for draw in draws))
+    draws = DDraws(z, y, flip, augment_real, augment_fake, mixture)
+    return DDraws._make(_placed(draws, device, share))
 
 
 def draw_for_g(
@@ -61,7 +62,7 @@ def draw_for_g(
     augment = None
     if settings.diffaugment:
         augment = _uniform(settings, "g-step/augment", nimg, NUM_DRAWS)
-    return GDraws(*(_place(draw, device, share) for draw in (z, y, augment)))
+    return GDraws._make(_placed((z, y, augment), device, share))
 
 
 def _inputs(settings: TrainSettings, purpose: str, nimg: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -75,5 +76,8 @@ def _uniform(settings: TrainSettings, purpose: str, nimg: int, width: int) -> to
     return torch.rand(settings.batch, width, generator=draws)
 
 
-def _place(draw: torch.Tensor | None, device: str, share: slice) -> torch.Tensor | None:
-    return None if draw is None else draw[share].to(device, non_blocking=True)
+def _placed(
+    draws: Iterable[torch.Tensor | None], device: str, share: slice
+) -> Iterator[torch.Tensor | None]:
+    for draw in draws:
+        yield None if draw is None else draw[share].to(device, non_blocking=True)
