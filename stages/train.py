@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.config.sections import ModelSection, RuntimeSection, TrainSection
-from pipeline.config.training import runtime_settings, train_settings
+from pipeline.config.training import describe_system, runtime_settings, train_settings
 from pipeline.data.reader import open_dataset
 from pipeline.tracking.opening import open_tracker
 from pipeline.training.allocator import keep_freed_memory
@@ -29,6 +29,7 @@ def main() -> None:
     device = choose_device(runtime.device, runtime.num_threads)
     dataset = open_dataset(arguments.shards)
     settings = train_settings(params, dataset.manifest)
+    description = describe_system(params, dataset.manifest.resolution)
     run_session(
         settings,
         dataset,
@@ -39,11 +40,13 @@ def main() -> None:
             run_key,
             settings,
             dataset.manifest,
+            description,
             kind=runtime.tracker,
             uri=runtime.tracking_uri,
             experiment=runtime.experiment,
         ),
         arguments.restart,
+        description,
     )
 
 

@@ -25,7 +25,7 @@ def write_samples(folder: Path, G: SnapshotGenerator, seed: int) -> None:
 
     The grid has a row of 10 for each class, or for 16 classes evenly spread over more. The archive
     holds `images` uint8 [N, H, W, C], `labels` int64 [N], `class_names` and, for each attention
-    size s, `maps_<s>` float32 [N, s, s, s/2, s/2].
+    size s, `maps_<s>` float32 [N, s, s, k, k] over k x k keys.
     """
     y = _spread_classes(G.num_classes, min(G.num_classes, _MAX_CLASSES))
     y = y.repeat_interleave(_COLUMNS)
@@ -64,5 +64,6 @@ def _inputs(
 
 
 def _num_attention_samples(G: SnapshotGenerator) -> int:
-    map_bytes = sum(size**4 for size in G.config.attention)  # size^2 by (size / 2)^2 float32
+    pooling = 4 if G.config.attention_form == "released" else 1
+    map_bytes = sum(4 * size**4 // pooling for size in G.config.attention)  # float32
     return min(_MAX_ATTENTION_SAMPLES, max(1, _MAX_MAPS_BYTES // max(1, map_bytes)))

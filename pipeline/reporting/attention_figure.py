@@ -41,7 +41,7 @@ class AttendedSample:
     plain: Picture
     queries: tuple[Query, ...]
     maps: str | None
-    """All maps for the page's script: base64 of uint8 [s, s, s/2, s/2], each to its own maximum."""
+    """All maps for the page's script: base64 of uint8 [s, s, k, k], each to its own maximum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,9 @@ class AttentionFigure:
     """The samples at one feature size."""
 
     size: int
-    """Side of the features; the keys are pooled to half of it."""
+    """Side of the features."""
+    key_size: int
+    """Side of the keys: half of it where they are pooled."""
     samples: tuple[AttendedSample, ...]
 
 
@@ -60,6 +62,7 @@ def attention_figures(inputs: ReportInputs, num_samples: int) -> tuple[Attention
     return tuple(
         AttentionFigure(
             size=size,
+            key_size=maps.shape[-1],
             samples=tuple(
                 _attended(
                     attention.images[n],
@@ -78,7 +81,7 @@ def choose_queries(
 ) -> tuple[tuple[int, int], ...]:
     """Positions (row, column) worth looking at: on the object, far apart, with unlike maps.
 
-    image [H, W, C], maps [s, s, s/2, s/2]. The last position is on the background, where there is
+    image [H, W, C], maps [s, s, k, k]. The last position is on the background, where there is
     one. What differs from the colour of the image's border counts as the object.
     """
     size = len(maps)

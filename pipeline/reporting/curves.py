@@ -31,7 +31,7 @@ class Chart:
 
 # Prefix of the metrics' names, title, what to see in it.
 _CHARTS = (
-    ("loss/", "Losses", "Hinge losses of D and G, means between two reports."),
+    ("loss/", "Losses", "What D and G minimise, and its parts; means between two reports."),
     (
         "logits/",
         "Logits of D",
@@ -42,11 +42,20 @@ _CHARTS = (
         "Attention's share",
         "The learnt factor of each attention block; it starts at 0, where the block does nothing.",
     ),
+    (
+        "residual/",
+        "Residual blocks' share",
+        "The learnt factor of each residual block in attention's place; it starts at 0.",
+    ),
     ("throughput/", "Throughput", "Real images that D sees in a second."),
 )
 _NAMES = {
     "loss/d": "D",
     "loss/g": "G",
+    "loss/d_class_real": "D, classes of real",
+    "loss/d_class_fake": "D, classes of generated",
+    "loss/g_class": "G, classes",
+    "loss/gradient_penalty": "gradient penalty",
     "logits/real": "real",
     "logits/fake": "generated",
     "throughput/images_per_s": "images/s",
@@ -108,7 +117,7 @@ def _thinned(values: list[float], stride: int) -> list[float]:
 def _readable(name: str) -> str:
     if name in _NAMES:
         return _NAMES[name]
-    if name.startswith("attention/") and "_gamma_" in name:
-        network, _, size = name.removeprefix("attention/").partition("_gamma_")
+    if name.startswith(("attention/", "residual/")) and "_gamma_" in name:
+        network, _, size = name.partition("/")[2].partition("_gamma_")
         return f"{network.upper()} at {size}x{size}"
     return name

@@ -145,7 +145,9 @@ def _read_attention(path: Path, num_classes: int) -> AttentionSamples:
         and all(0 <= label < num_classes for label in labels)
     )
     for size, weights in maps.items():
-        valid = valid and weights.shape == (N, size, size, size // 2, size // 2)
+        # keys are pooled in the released form of attention, not in the paper's
+        keys = (size // 2, size // 2), (size, size)
+        valid = valid and weights.shape[:3] == (N, size, size) and weights.shape[3:] in keys
     if not valid:
         raise _malformed(path, "its arrays do not fit each other", "evaluate")
     return AttentionSamples(images=images, labels=labels, maps=maps)

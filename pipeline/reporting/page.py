@@ -95,9 +95,10 @@ def _script_data(content: Any) -> Markup:
 
 def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     config, train = inputs.config, inputs.dataset.manifest.splits["train"]
-    facts = [
+    facts = [("System", config["variant"])] if "variant" in config else []
+    facts.append(
         ("Training images", f"{count(train.rows)} real, {count(len(train.class_counts))} classes")
-    ]
+    )
     facts.append(("Length", f"{kimg(config['nimg'])} kimg"))
     if isinstance(config.get("train_seconds"), int | float):
         facts.append(("Time", duration(config["train_seconds"])))
@@ -110,6 +111,9 @@ def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     sizes = sorted(inputs.attention.maps)
     where = ", ".join(f"{size}x{size}" for size in sizes) or "none"
     facts.append(("Attention in G", where))
+    departures = config.get("departures", {})
+    if departures:
+        facts.append(("Departs from it in", ", ".join(departures)))
     return facts
 
 

@@ -84,7 +84,7 @@ if (player) {
 
 for (const stage of document.querySelectorAll(".stage[data-maps]")) {
   const size = Number(stage.dataset.size);
-  const keys = size / 2;
+  const keys = Number(stage.dataset.keys);
   const maps = Uint8Array.from(atob(stage.dataset.maps), (c) => c.charCodeAt(0));
   const palette = JSON.parse(document.getElementById("palette").textContent)
     .map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));

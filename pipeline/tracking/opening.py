@@ -1,8 +1,9 @@
 """Opens the tracker that the configuration asks for."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.data.manifest import Manifest
 from pipeline.storage.digest import sha256_file
@@ -19,12 +20,16 @@ def open_tracker(
     run_key: str,
     settings: TrainSettings,
     manifest: Manifest,
+    description: Mapping[str, Any],
     *,
     kind: Literal["mlflow", "none"],
     uri: str | None,
     experiment: str,
 ) -> Tracker:
-    """Writes `stats.jsonl` in any case, and mirrors it in MLflow for kind `mlflow`."""
+    """Writes `stats.jsonl` in any case, and mirrors it in MLflow for kind `mlflow`.
+
+    `description` holds the variant's name and what departs from it.
+    """
     if kind == "none":
         return JsonlTracker(run_dir)
     params = asdict(settings)
@@ -33,9 +38,12 @@ def open_tracker(
         run_dir,
         uri=uri,
         experiment=experiment,
-        run_name=f"{manifest.name}-{manifest.resolution} {settings.total_kimg:g}kimg {run_key[:8]}",
+        run_name=(
+            f"{description['variant']} {manifest.name}-{manifest.resolution} "
+            f"{settings.total_kimg:g}kimg {run_key[:8]}"
+        ),
         total_nimg=settings.total_nimg,
-        params={"train": params, **networks, "data": {"name": manifest.name}},
+        params={**description, "train": params, **networks, "data": {"name": manifest.name}},
         tags={RUN_KEY_TAG: run_key, DATASET_DIGEST_TAG: manifest.digest, **_version_tags()},
         dataset=DatasetInfo(
             name=manifest.name, digest=manifest.digest, source=str(manifest.source)

@@ -1,8 +1,9 @@
 """One call of the train stage: run folder, tracker and loop put together, then the export."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.data.reader import Dataset
 from pipeline.errors import Preempted, UserError
@@ -38,9 +39,11 @@ def run_session(
     runtime: RuntimeSettings,
     open_tracker: OpenTracker,
     restart: bool = False,
+    description: Mapping[str, Any] | None = None,
 ) -> None:
     """Trains to the end, from wherever an earlier call stopped, and exports the result.
 
+    `description` holds JSON values for the exported `config.json`, such as the variant's name.
     Raises Preempted when a signal or the death of the starting process ended it early; everything
     needed to go on is then in the run folder.
     """
@@ -72,16 +75,17 @@ def run_session(
         progress = Progress(checkpoints.newest_nimg(settings.total_nimg), settings.total_nimg)
         outcome: Outcome = "failed"
         try:
-            summary = train(
-                settings,
-                dataset.train,
-                output,
-                checkpoints,
-                tracker,
-                runtime,
-                interruption.reason,
-                progress.update,
-            )
+            with checkpoints:
+                summary = train(
+                    settings,
+                    dataset.train,
+                    output,
+                    checkpoints,
+                    tracker,
+                    runtime,
+                    interruption.reason,
+                    progress.update,
+                )
             outcome = "finished" if summary.stopped_by is None else "preempted"
         finally:
             progress.close()
@@ -92,4 +96,5 @@ def run_session(
                 f"{run_dir}, run the same command to go on"
             )
         environment = describe_environment(runtime.device)
-        export_run(run_dir, output, settings, metadata, summary, environment, paths.out)
+        facts = {**metadata, **(description or {})}
+        export_run(run_dir, output, settings, facts, summary, environment, paths.out)

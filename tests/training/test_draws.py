@@ -9,7 +9,6 @@ from pipeline.images import from_uint8, to_uint8
 from pipeline.training.meter import Meter
 from pipeline.training.progress import Progress
 from pipeline.training.randomness import draw_inputs, generator_at
-from pipeline.training.schedule import decay_at, set_learning_rate
 from pipeline.training.settings import is_due
 
 
@@ -78,11 +77,3 @@ def test_progress_shows_the_run(stream):
     assert ("\r" in shown) == stream.isatty()
     if not stream.isatty():
         assert "20 s left" in shown
-
-
-def test_learning_rates_halve_with_every_half_life():
-    assert decay_at(12345, None) == 1.0
-    assert [decay_at(nimg, 2.0) for nimg in (0, 2000, 4000)] == [1.0, 0.5, 0.25]
-    optimizer = torch.optim.Adam([torch.zeros(1)], lr=0.5)
-    set_learning_rate(optimizer, 0.125)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.125]
