@@ -1,10 +1,8 @@
 """The files of a checkpoint folder: their names, how one is written whole, and which ones stay."""
 
-import errno
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +10,15 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import UserError
 from pipeline.storage.atomic import atomic_write, write_text
 from pipeline.storage.digest import sha256_file
+from pipeline.storage.disk_space import explain_full_disk
 
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROOM = (
+    "free some (`make clean-runs KEEP=3` prunes old runs) or set runtime.runs_dir to a larger "
+    "disk, then run the same command to go on from the checkpoint before"
+)
 
 
 def checkpoint_name(nimg: int) -> str:
@@ -71,25 +72,14 @@ def write_checkpoint(path: Path, state: dict[str, Any], num_bytes: int) -> None:
     Raises UserError when the disk has no room; the folder is then as it was. `num_bytes` is about
     the size of the state.
     """
-    try:
-        with atomic_write(path) as temporary:
-            with open(temporary, "wb") as file:
-                hashing = _HashingFile(file)
-                torch.save(state, hashing)
-                digest = hashing.hexdigest()
-                os.fsync(file.fileno())  # the disk's last chance to be full
-            # Before the checkpoint has its name: one without a checksum counts as damaged.
-            write_text(checksum_path(path), f"{digest}  {path.name}\n")
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        free = shutil.disk_usage(path.parent).free
-        raise UserError(
-            f"{path.parent} has no room for {path.name}: it needs {num_bytes / 1e6:.1f} MB and "
-            f"{free / 1e6:.1f} MB are free; free some (`make clean-runs KEEP=3` prunes old runs) "
-            "or set runtime.runs_dir to a larger disk, then run the same command to go on from "
-            "the checkpoint before"
-        ) from error
+    with explain_full_disk(path, num_bytes, _ROOM), atomic_write(path) as temporary:
+        with open(temporary, "wb") as file:
+            hashing = _HashingFile(file)
+            torch.save(state, hashing)  # type: ignore[arg-type]
+            digest = hashing.hexdigest()
+            os.fsync(file.fileno())  # the disk's last chance to be full
+        # Before the checkpoint has its name: one without a checksum counts as damaged.
+        write_text(checksum_path(path), f"{digest}  {path.name}\n")
 
 
 @dataclass(frozen=True, kw_only=True)

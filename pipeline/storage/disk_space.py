@@ -1,0 +1,29 @@
+"""A full disk, told to the user."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def explain_full_disk(path: Path, num_bytes: int, cure: str) -> Iterator[None]:
+    """A context in which `path` of about `num_bytes` is written; other errors pass through.
+
+    Raises UserError, which ends in `cure`, when the disk or the user's quota is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise UserError(
+            f"{path.parent} has no room for {path.name}: it needs {num_bytes / 1e6:.1f} MB and "
+            f"{free / 1e6:.1f} MB are free; {cure}"
+        ) from error
