@@ -1,0 +1,74 @@
+"""The published settings in configs/: complete, and of the published size."""
+
+import pytest
+import torch
+import yaml
+
+from models.discriminator import Discriminator
+from models.generator import Generator
+from pipeline.config.params import load_params
+from pipeline.config.sections import ModelSection, TrainSection
+from pipeline.config.training import train_settings
+from pipeline.data.manifest import Manifest, Split
+from tests.conftest import ROOT
+
+PRESETS = {
+    # classes, parameters of G and of D, updates of G
+    "cifar10": (10, 4_386_308, 1_075_586, 100_000),
+    "tiny-imagenet": (200, 13_387_396, 19_752_642, 100_000),
+    "imagenet": (1000, 42_017_412, 39_448_258, 1_000_000),
+}
+
+
+def _settings(name):
+    params = load_params(ROOT / "configs" / f"{name}.yaml")
+    num_classes = PRESETS[name][0]
+    split = Split(rows=0, class_counts=(0,) * num_classes, shards=())
+    manifest = Manifest(
+        format_version=1,
+        name=name,
+        resolution=params.data.resolution,
+        channels=params.data.channels,
+        class_names=tuple(map(str, range(num_classes))),
+        rows=0,
+        splits={"train": split, "heldout": split},
+        source={},
+        preprocessing={},
+        digest="",
+    )
+    return train_settings(params, manifest)
+
+
+def _num_parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_is_the_published_system(name):
+    settings = _settings(name)
+    _, g_parameters, d_parameters, g_updates = PRESETS[name]
+    with torch.device("meta"):
+        G, D = Generator(settings.generator), Discriminator(settings.discriminator)
+    assert (_num_parameters(G), _num_parameters(D)) == (g_parameters, d_parameters)
+    assert settings.total_nimg == g_updates * settings.d_steps * settings.batch
+
+
+def test_learning_rates_are_the_published_ones():
+    cifar = _settings("cifar10")
+    assert (cifar.g_lr, cifar.d_lr, cifar.d_steps, cifar.adam_beta1) == (2e-4, 2e-4, 5, 0.5)
+    for name in ("tiny-imagenet", "imagenet"):
+        settings = _settings(name)
+        assert (settings.g_lr, settings.d_lr, settings.batch) == (1e-4, 4e-4, 256)
+        assert settings.g_lr_halflife_kimg is None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_leaves_nothing_to_the_digits_defaults(name):
+    content = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    for section, values in ((ModelSection, content["model"]), (TrainSection, content["train"])):
+        decided = {key for key, field in section.model_fields.items() if field.default is not None}
+        assert decided <= set(values)
+
+
+def test_every_file_of_configs_is_tested():
+    assert {path.stem for path in (ROOT / "configs").iterdir()} == set(PRESETS)
