@@ -38,7 +38,9 @@ class SelfAttention(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         q, k, v = self._project(x)
         if x.is_cuda:
-            attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (B, N, V)
+            # Fused kernels want a dimension of heads; without it the weights take memory.
+            q, k, v = q[:, None], k[:, None], v[:, None]  # (B, 1, N or M, channels)
+            attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0]  # (B, N, V)
         else:  # there the fused kernel is 4x slower than its parts
             attended = torch.softmax(q @ k.transpose(1, 2), dim=2) @ v
         return self._merge(x, attended)
