@@ -7,6 +7,7 @@ the request.
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,7 +107,8 @@ class S3Folder:
 
         def get() -> bytes:
             reply = self._client.get_object(**self._location(name))
-            content: bytes = reply["Body"].read()
+            with closing(reply["Body"]) as body:
+                content: bytes = body.read()
             expected = reply["Metadata"].get("sha256")
             if expected is not None and hashlib.sha256(content).hexdigest() != expected:
                 raise WrongBodyError

@@ -1,6 +1,7 @@
 """One object on its way into a file; a broken connection goes on where it broke."""
 
 import hashlib
+from contextlib import closing
 from typing import Any, BinaryIO
 
 from pipeline.storage.s3_errors import S3DamagedError, WrongBodyError, error_code
@@ -58,10 +59,11 @@ class Download:
         if position and "ContentRange" not in reply:  # a server that sends all of it again
             self._restart()
         file.seek(self._received)
-        for block in reply["Body"].iter_chunks(_BLOCK_BYTES):
-            file.write(block)
-            self._digest.update(block)
-            self._received += len(block)
+        with closing(reply["Body"]) as body:
+            for block in body.iter_chunks(_BLOCK_BYTES):
+                file.write(block)
+                self._digest.update(block)
+                self._received += len(block)
 
     def _restart(self) -> None:
         self._digest = hashlib.sha256()

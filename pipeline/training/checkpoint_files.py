@@ -33,8 +33,8 @@ def checkpoint_nimg(name: str) -> int | None:
 
 
 def saved_nimgs(folder: Path) -> list[int]:
-    """Ascending, damaged ones too."""
-    nimgs = (checkpoint_nimg(path.name) for path in folder.iterdir())
+    """Ascending, damaged ones too; none where there is no folder."""
+    nimgs = (checkpoint_nimg(path.name) for path in folder.glob("*.pt"))
     return sorted(nimg for nimg in nimgs if nimg is not None)
 
 

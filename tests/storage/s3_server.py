@@ -59,6 +59,8 @@ class FaultyS3:
         self._faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
         """Method and path with query of all that came."""
+        self.on_request: Callable[[], None] = lambda: None
+        """Called as each request comes."""
         self.url = ""
 
     def fail(self, kind: str, **changes: Any) -> Fault:
@@ -97,6 +99,7 @@ class FaultyS3:
         return sum(m == method and bool(re.search(path, p)) for m, p in list(self.requests))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        self.on_request()
         fault = self._next_fault(environ)
         kind = fault.kind if fault else ""
         if fault is not None and kind == "delay":
