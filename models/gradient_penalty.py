@@ -1,12 +1,15 @@
 """The gradient penalty of Wasserstein GANs (Gulrajani et al. 2017, equation 3)."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from models.discriminator import Verdict
 
 
 def gradient_penalty(
-    D: nn.Module,
+    D: Callable[[torch.Tensor, torch.Tensor], Verdict],
     real: torch.Tensor,
     fake: torch.Tensor,
     labels: torch.Tensor,

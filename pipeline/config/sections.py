@@ -154,6 +154,10 @@ class TrainSection(Section):
         "bf16", description="of convolutions and matrix products; weights stay fp32 under bf16"
     )
     snapshot_kimg: Float = Field(8, gt=0, description="distance of snapshots and sample grids")
+    on_nonfinite: Literal["stop", "rollback"] = Field(
+        "stop", description="rollback: go back to the newest checkpoint, at half the rates"
+    )
+    max_rollbacks: int = Field(3, ge=1, description="then a number that is not finite stops")
 
 
 class EvaluateSection(Section):
@@ -179,6 +183,12 @@ class RuntimeSection(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
     num_threads: int | None = Field(None, ge=1, description="CPU threads; null: torch's choice")
     runs_dir: str = Field("runs", min_length=1, description="folder of the run folders")
+    batch_per_process: int | None = Field(
+        None, ge=1, description="images that a process puts through at a time; null: all its share"
+    )
+    on_collapse: Literal["log", "stop"] = Field(
+        "log", description="what to do when samples lose their variety or D has won"
+    )
     status_kimg: Float = Field(1, gt=0, description="distance of status records")
     checkpoint_kimg: Float = Field(8, gt=0, description="distance of checkpoints")
     keep_checkpoints: int = Field(3, ge=2, description="newest checkpoints that are kept")

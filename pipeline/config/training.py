@@ -62,6 +62,8 @@ def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
         diffaugment=tuple(train.diffaugment),
         precision=train.precision,
         snapshot_kimg=train.snapshot_kimg,
+        on_nonfinite=train.on_nonfinite,
+        max_rollbacks=train.max_rollbacks,
     )
 
 
@@ -79,6 +81,8 @@ def runtime_settings(params: Params, device: str) -> RuntimeSettings:
     runtime = params.runtime
     return RuntimeSettings(
         device=device,
+        batch_per_process=runtime.batch_per_process,
+        on_collapse=runtime.on_collapse,
         status_kimg=runtime.status_kimg,
         checkpoint_kimg=runtime.checkpoint_kimg,
         keep_checkpoints=runtime.keep_checkpoints,

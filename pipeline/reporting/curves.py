@@ -47,6 +47,11 @@ _CHARTS = (
         "Residual blocks' share",
         "The learnt factor of each residual block in attention's place; it starts at 0.",
     ),
+    (
+        "variety/",
+        "Variety",
+        "Standard deviation of pixels over a batch; a generator that makes one image has none.",
+    ),
     ("throughput/", "Throughput", "Real images that D sees in a second."),
 )
 _NAMES = {
@@ -56,6 +61,8 @@ _NAMES = {
     "loss/d_class_fake": "D, classes of generated",
     "loss/g_class": "G, classes",
     "loss/gradient_penalty": "gradient penalty",
+    "variety/real": "real",
+    "variety/fake": "generated",
     "logits/real": "real",
     "logits/fake": "generated",
     "throughput/images_per_s": "images/s",

@@ -28,6 +28,10 @@ class DDraws(NamedTuple):
     mixture: torch.Tensor | None
     """(B,) in [0, 1): where between real and generated the gradient penalty looks."""
 
+    def part(self, rows: slice) -> "DDraws":
+        """Those of some images of the batch."""
+        return DDraws._make(None if draw is None else draw[rows] for draw in self)
+
 
 class GDraws(NamedTuple):
     """For an update of G."""
@@ -35,6 +39,10 @@ class GDraws(NamedTuple):
     z: torch.Tensor
     y: torch.Tensor
     augment: torch.Tensor | None
+
+    def part(self, rows: slice) -> "GDraws":
+        """Those of some images of the batch."""
+        return GDraws._make(None if draw is None else draw[rows] for draw in self)
 
 
 def draw_for_d(

@@ -26,7 +26,9 @@ class Progress:
 
     def update(self, nimg: int, metrics: dict[str, float], elapsed_s: float) -> None:
         """Called at every status; `elapsed_s` is this process's training time so far."""
-        losses = f"loss D {metrics['loss/d']:.2f} G {metrics['loss/g']:.2f}"
+        losses = f"loss D {metrics['loss/d']:.2f}"
+        if "loss/g" in metrics:  # with several updates of D for one of G there may be none
+            losses += f" G {metrics['loss/g']:.2f}"
         speed = f"{metrics['throughput/images_per_s']:.0f} img/s"
         if self._bar is not None:
             self._bar.set_postfix_str(f"{speed}, {losses}", refresh=False)

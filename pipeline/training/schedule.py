@@ -1,7 +1,5 @@
 """Learning rates as a function of nimg."""
 
-from torch.optim import Optimizer
-
 from pipeline.training.settings import TrainSettings
 
 LINEAR_DECAY_START = 8 / 9
@@ -24,9 +22,3 @@ def learning_rates_at(settings: TrainSettings, nimg: int) -> tuple[float, float]
     if settings.g_lr_halflife_kimg is not None:
         g_factor *= 0.5 ** (nimg / (settings.g_lr_halflife_kimg * 1000))
     return settings.g_lr * g_factor, settings.d_lr * factor
-
-
-def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Sets the learning rate of all parameters."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr

@@ -39,6 +39,9 @@ class TrainSettings:
     precision: str
     """fp64, fp32 or bf16."""
     snapshot_kimg: float
+    on_nonfinite: str = "stop"
+    """stop, or rollback to the newest checkpoint at half the rates."""
+    max_rollbacks: int = 3
 
     @property
     def total_nimg(self) -> int:
@@ -67,6 +70,10 @@ class RuntimeSettings:
 
     device: str = "cpu"
     """A torch device."""
+    batch_per_process: int | None = None
+    """Images that a process puts through at a time; None: its whole share."""
+    on_collapse: str = "log"
+    """log, or stop."""
     status_kimg: float = 1.0
     checkpoint_kimg: float = 8.0
     keep_checkpoints: int = 3

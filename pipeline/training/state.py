@@ -8,6 +8,9 @@ from torch.optim import Adam
 
 from models.discriminator import Discriminator
 from models.generator import Generator
+from models.normalization import StandingNorm
+from pipeline.training.player import Player
+from pipeline.training.processes import Processes
 from pipeline.training.randomness import generator_at
 from pipeline.training.settings import TrainSettings
 
@@ -18,9 +21,17 @@ COMPUTE_DTYPES = {**WEIGHT_DTYPES, "bf16": torch.bfloat16}
 class TrainState:
     """A run at `nimg` images; a new one stands at 0 with weights drawn from the seed."""
 
-    def __init__(self, settings: TrainSettings, device: str) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        device: str,
+        processes: Processes = Processes(),  # noqa: B008
+    ) -> None:
         self.nimg = 0
         self.elapsed_s = 0.0
+        self.lr_factor = 1.0
+        """Of both learning rates; rollbacks halve it."""
+        self.num_rollbacks = 0
         self.G = Generator(settings.generator)
         self.D = Discriminator(settings.discriminator)
         self.G.initialize(generator_at(settings.seed, "init/generator"))
@@ -30,27 +41,37 @@ class TrainState:
             network.to(device, WEIGHT_DTYPES[settings.precision])
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
-        self.g_optimizer = _adam(self.G, settings.g_lr, settings)
-        self.d_optimizer = _adam(self.D, settings.d_lr, settings)
+        for module in self.G.modules():
+            if isinstance(module, StandingNorm):
+                module.synchronized = processes.several
+        place = torch.device(device)
+        self.g = Player(self.G, _adam(self.G, settings.g_lr, settings), processes, place)
+        self.d = Player(self.D, _adam(self.D, settings.d_lr, settings), processes, place)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors and numbers only, so that it loads without unpickling code."""
         return {
             "nimg": self.nimg,
             "elapsed_s": self.elapsed_s,
+            "lr_factor": self.lr_factor,
+            "num_rollbacks": self.num_rollbacks,
             "G": self.G.state_dict(),
             "D": self.D.state_dict(),
             "G_ema": self.G_ema.state_dict(),
-            "g_optimizer": self.g_optimizer.state_dict(),
-            "d_optimizer": self.d_optimizer.state_dict(),
+            "g_optimizer": self.g.optimizer.state_dict(),
+            "d_optimizer": self.d.optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over a saved state; the networks must be of the same configuration."""
         self.nimg = state["nimg"]
         self.elapsed_s = state["elapsed_s"]
-        for name in ("G", "D", "G_ema", "g_optimizer", "d_optimizer"):
+        self.lr_factor = state["lr_factor"]
+        self.num_rollbacks = state["num_rollbacks"]
+        for name in ("G", "D", "G_ema"):
             getattr(self, name).load_state_dict(state[name])
+        self.g.load_optimizer(state["g_optimizer"])
+        self.d.load_optimizer(state["d_optimizer"])
 
 
 def _adam(network: torch.nn.Module, lr: float, settings: TrainSettings) -> Adam:

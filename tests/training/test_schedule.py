@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from pipeline.training.run_key import run_identity, run_key
-from pipeline.training.schedule import learning_rates_at, set_learning_rate
+from pipeline.training.schedule import learning_rates_at
 from pipeline.training.settings import TrainSettings
 from tests.training.conftest import TINY
 
@@ -28,12 +27,6 @@ def test_linear_decay_falls_to_zero_over_the_last_ninth():
     assert learning_rates_at(settings, 8000) == (0.5, 2.0)
     assert learning_rates_at(settings, 8500) == pytest.approx((0.25, 1.0))
     assert learning_rates_at(settings, 9000) == pytest.approx((0.0, 0.0), abs=1e-12)
-
-
-def test_set_learning_rate_reaches_all_parameters():
-    optimizer = torch.optim.Adam([torch.zeros(1)], lr=0.5)
-    set_learning_rate(optimizer, 0.125)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.125]
 
 
 @pytest.mark.parametrize("d_steps", [1, 2, 5])

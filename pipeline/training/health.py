@@ -1,0 +1,106 @@
+"""Whether a run is still worth going on: finite numbers, varied samples, equal weights."""
+
+import math
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.training.processes import Processes
+from pipeline.training.state import TrainState
+
+COLLAPSED_VARIETY = 0.05
+"""Share of the real images' variety below which generated ones count as collapsed."""
+SATURATED_D_LOSS = 1e-3
+"""Loss of D below which it has won and teaches G nothing."""
+COLLAPSE_REPORTS = 3
+"""Reports in a row that must agree."""
+
+
+def find_breakdown(
+    state: TrainState, metrics: dict[str, float], processes: Processes
+) -> str | None:
+    """Where a number first was not finite, the same on all processes; None if all are finite.
+
+    `metrics` are this process's own. A collective.
+    """
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    everybodys = processes.gather(broken)
+    ranks = [rank for rank, names in enumerate(everybodys) if names]
+    layers = _broken_gradients(state) or _broken_weights(state)
+    if not ranks and layers is None:
+        return None
+    found = []
+    if ranks:
+        found.append(f"{', '.join(everybodys[ranks[0]])} on rank {ranks[0]}")
+    nimg = state.nimg
+    if layers is not None:
+        nimg, kind, names = layers
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        found.append(f"{kind} {names[0]}{more}")
+    return f"{', '.join(found)} not finite at nimg {nimg}"
+
+
+def check_equal_weights(state: TrainState, processes: Processes) -> None:
+    """Raises UserError on all when processes have come to hold different bits. A collective."""
+    if not processes.several:
+        return
+    sums = processes.gather(
+        {"G": _checksum(state.G), "D": _checksum(state.D), "G_ema": _checksum(state.G_ema)}
+    )
+    for rank, other in enumerate(sums):
+        apart = [name for name, value in other.items() if value != sums[0][name]]
+        if apart:
+            raise UserError(
+                f"the weights of {' and '.join(apart)} on rank {rank} differ from rank 0's at "
+                f"nimg {state.nimg}; the newest checkpoint is from before that: run the same "
+                "command again, on nodes of one kind and one version of torch"
+            )
+
+
+class CollapseWatch:
+    """Tells from reports that training has collapsed: G makes one image, or D has won."""
+
+    def __init__(self, loss: str) -> None:
+        self._saturates = loss != "wasserstein-gp"  # whose zero means nothing
+        self._in_a_row = 0
+
+    def look(self, metrics: dict[str, float]) -> str | None:
+        """What is wrong, once it has been so for some reports in a row."""
+        real, fake = metrics["variety/real"], metrics["variety/fake"]
+        sign = None
+        if fake < COLLAPSED_VARIETY * real:
+            sign = f"generated images vary {fake / real:.1%} as much as real ones"
+        elif self._saturates and metrics["loss/d"] < SATURATED_D_LOSS:
+            sign = f"the discriminator's loss is {metrics['loss/d']:.2g}"
+        self._in_a_row = self._in_a_row + 1 if sign else 0
+        return sign if self._in_a_row >= COLLAPSE_REPORTS else None
+
+
+def _broken_gradients(state: TrainState) -> tuple[int, str, list[str]] | None:
+    found = []
+    for name, player in (("D", state.d), ("G", state.g)):
+        if (broken := player.first_broken()) is not None:
+            nimg, parameters = broken
+            found.append((nimg, "the gradient of", [f"{name}.{p}" for p in parameters]))
+    return min(found, key=lambda each: each[0], default=None)
+
+
+def _broken_weights(state: TrainState) -> tuple[int, str, list[str]] | None:
+    names = [
+        f"{name}.{parameter_name}"
+        for name, network in (("D", state.D), ("G", state.G))
+        for parameter_name, parameter in network.named_parameters()
+        if not torch.isfinite(parameter).all()
+    ]
+    return (state.nimg, "the weight", names) if names else None
+
+
+def _checksum(network: torch.nn.Module) -> int:
+    """A sum over the bits of all weights and buffers; overflow wraps alike everywhere."""
+    total = torch.zeros((), dtype=torch.int64)
+    for tensor in network.state_dict().values():
+        bits = torch.int64 if tensor.element_size() == 8 else torch.int32
+        flat = tensor.detach().contiguous().view(-1).view(bits).to(torch.int64)
+        weights = torch.arange(1, len(flat) + 1, device=flat.device)
+        total = total * 31 + (flat * weights).sum().cpu()
+    return int(total)

@@ -1,0 +1,69 @@
+"""One of the two networks with all that updates it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Adam
+
+from pipeline.training.processes import Processes
+
+
+class Player:
+    """A network, its optimiser and, among several processes, the averaging of its gradients.
+
+    It also remembers where a gradient first was not finite, without synchronising the device.
+    """
+
+    def __init__(
+        self, network: nn.Module, optimizer: Adam, processes: Processes, device: torch.device
+    ) -> None:
+        self.optimizer = optimizer
+        self._forward: nn.Module = network
+        if processes.several:
+            # Its buffers are spectral norm's vectors, equal everywhere, and standing statistics.
+            self._forward = DistributedDataParallel(
+                network,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+        self._names = [name for name, _ in network.named_parameters()]
+        self._parameters = list(network.parameters())
+        self._first_broken = torch.full((len(self._names),), -1, device=device)
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        """The network's output; a backward pass from it averages gradients over the processes."""
+        return self._forward(*inputs)
+
+    def accumulating(self, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward of one part of the batch; that of the last part averages."""
+        if last or not isinstance(self._forward, DistributedDataParallel):
+            return nullcontext()
+        return self._forward.no_sync()
+
+    def update(self, nimg: int, lr: float) -> None:
+        """Moves the weights by the gradients, and clears these."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norms = torch.stack(torch._foreach_norm(gradients))  # (parameters,)
+        new = ~torch.isfinite(norms) & (self._first_broken < 0)
+        self._first_broken = torch.where(new, nimg, self._first_broken)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def first_broken(self) -> tuple[int, list[str]] | None:
+        """(nimg, names) of the parameters whose gradients first were not finite; None if none."""
+        found = self._first_broken.tolist()
+        first = min((nimg for nimg in found if nimg >= 0), default=None)
+        if first is None:
+            return None
+        return first, [n for n, nimg in zip(self._names, found, strict=True) if nimg == first]
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Takes over a saved optimiser, and forgets broken gradients."""
+        self.optimizer.load_state_dict(state)
+        self._first_broken.fill_(-1)
