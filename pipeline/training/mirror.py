@@ -104,7 +104,7 @@ class RunMirror(Mirror):
         # Another error's text may hold what must not be shown.
         shown = isinstance(error, UserError | OSError)
         failure = str(error) if shown else type(error).__name__
-        if self._failure is None:
+        if self._failure is None and not self._closing.is_set():  # `close` tells it itself
             print(
                 f"warning: the mirror of {self._run_dir} falls behind while training goes on: "
                 f"{failure}",

@@ -59,6 +59,8 @@ class FaultyS3:
         self._faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
         """Method and path with query of all that came."""
+        self.ranges: list[str] = []
+        """What of an object each GET asked for; empty: all of it."""
         self.on_request: Callable[[], None] = lambda: None
         """Called as each request comes."""
         self.url = ""
@@ -75,6 +77,7 @@ class FaultyS3:
         with self._lock:
             self._faults.clear()
             self.requests.clear()
+            self.ranges.clear()
 
     def new_bucket(self) -> str:
         """`s3://<bucket>` of an empty bucket, with all faults ended."""
@@ -128,6 +131,8 @@ class FaultyS3:
         path = f"{environ['PATH_INFO']}?{environ['QUERY_STRING']}"
         with self._lock:
             self.requests.append((method, path))
+            if method == "GET":
+                self.ranges.append(environ.get("HTTP_RANGE", ""))
             for fault in self._faults:
                 matches = re.fullmatch(fault.method, method) and re.search(fault.path, path)
                 if fault.times > 0 and matches:

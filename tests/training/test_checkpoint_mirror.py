@@ -202,6 +202,26 @@ def test_damaged_own_checkpoint_does_not_spread(bucket, tmp_path, capsys):
     assert error.count(f"{path} is not what its checksum says") == 1
 
 
+def test_checksum_of_a_checkpoint_that_was_written_anew_does_not_outlive_it(
+    bucket, server, tmp_path, capsys
+):
+    run, folder = tmp_path / "run", bucket.folder("run")
+    train(run, bucket, [100])
+    with checkpoints_of(run, Mirror()) as checkpoints:
+        checkpoints.save({"nimg": 100, "weight": torch.full((1000,), 7.0)})
+    server.fail("403 AccessDenied", method="PUT", path="sha256")
+    mirror_of(run, bucket).close()
+    assert "access is denied" in capsys.readouterr().err
+    names = {item.name for item in folder.list()}
+    assert "checkpoints/checkpoint-000000100.pt" in names
+    assert "checkpoints/checkpoint-000000100.pt.sha256" not in names
+    server.heal()
+    mirror_of(run, bucket).close()
+    shutil.rmtree(run)
+    mirror_of(run, bucket).restore(100)
+    assert newest(run) == 7
+
+
 def test_restart_leaves_nothing_in_the_mirror(bucket, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
     train(run, bucket, [100])
@@ -296,6 +316,7 @@ def test_what_a_dead_s3_missed_is_sent_by_the_next_run(bucket, server, tmp_path,
     mirror.close()
     assert time.perf_counter() - started < 1
     error = capsys.readouterr().err
+    assert error.count("\n") == 1
     assert f"{bucket.address}/run misses 6 files of {run} (S3 is slow); the next run" in error
     server.heal()
     with mirror_of(run, bucket):
