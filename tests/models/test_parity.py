@@ -178,7 +178,8 @@ def test_sees_a_small_difference():
     _copy(ours, reference)
     with torch.no_grad():
         reference.attention["16"].gamma.mul_(1 + 1e-8)
-    z, y = torch.randn(2, Z_DIM, dtype=torch.float64), torch.tensor([6, 0])
+    z = torch.randn(2, Z_DIM, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    y = torch.tensor([6, 0])
     expected = reference(z, y)
     with pytest.raises(AssertionError, match="output"):
         _check(ours(z, y), expected, 1e-10 * _largest(expected), "output")
