@@ -182,7 +182,27 @@ class RuntimeSection(Section):
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
     num_threads: int | None = Field(None, ge=1, description="CPU threads; null: torch's choice")
+    launcher: Literal["auto", "inprocess", "torchrun", "ray"] = Field(
+        "auto",
+        description="what starts the processes of training; auto: ray where RAY_ADDRESS is set, "
+        "torchrun for several workers, else this process",
+    )
+    num_workers: int | None = Field(
+        None, ge=1, description="processes of training; null: one for each GPU of this machine"
+    )
+    resources_per_worker: dict[str, Float] = Field(
+        {}, description="what Ray reserves for each, such as {CPU: 4, GPU: 1}; {}: 1 CPU or 1 GPU"
+    )
+    max_failures: int = Field(
+        3, ge=0, description="times that a launcher starts failed workers again"
+    )
+    join_timeout_s: Float = Field(
+        300, gt=0, description="how long the processes of a job wait for each other at the start"
+    )
     runs_dir: str = Field("runs", min_length=1, description="folder of the run folders")
+    mirror: str | None = Field(
+        None, description="s3://bucket/prefix where run folders are copied and restored from"
+    )
     batch_per_process: int | None = Field(
         None, ge=1, description="images that a process puts through at a time; null: all its share"
     )

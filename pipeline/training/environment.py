@@ -25,6 +25,14 @@ def describe_environment(device: str) -> dict[str, Any]:
     }
 
 
+def code_versions() -> dict[str, str]:
+    """What must be equal where processes of one job run."""
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "torch": torch.__version__,
+    }
+
+
 def git_commit() -> str | None:
     """The commit, with `-dirty` behind it when tracked files differ; None outside git."""
     root = Path(__file__).resolve().parents[2]

@@ -26,6 +26,22 @@ from pipeline.training.steps import d_step, g_step
 from pipeline.training.votes import StopVotes
 
 OnStatus = Callable[[int, dict[str, float], float], None]
+"""Hears (nimg, metrics, elapsed_s) of every status."""
+
+
+@dataclass(frozen=True)
+class Writers:
+    """Where a run leaves what it makes."""
+
+    output: RunOutput
+    checkpoints: Checkpoints
+    tracker: Tracker
+    on_status: OnStatus = lambda nimg, metrics, elapsed_s: None
+
+    def report(self, nimg: int, metrics: dict[str, float], elapsed_s: float) -> None:
+        """Tells the tracker and the listener."""
+        self.tracker.log(metrics, nimg, elapsed_s)
+        self.on_status(nimg, metrics, elapsed_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +61,28 @@ class Summary:
 def train(
     settings: TrainSettings,
     rows: Rows,
-    output: RunOutput,
-    checkpoints: Checkpoints,
-    tracker: Tracker,
     runtime: RuntimeSettings,
     should_stop: Callable[[], str | None] = lambda: None,
-    on_status: OnStatus = lambda nimg, metrics, elapsed_s: None,
+    writers: Writers | None = None,
     processes: Processes = Processes(),  # noqa: B008
 ) -> Summary:
     """Trains from the newest checkpoint, or from the start, to `settings.total_nimg` images.
 
-    `should_stop` is asked before each step for a reason to stop early. `on_status(nimg, metrics,
-    elapsed_s)` hears every status. `output`, `checkpoints`, `tracker` and `on_status` are used by
-    the main process alone. Raises UserError when a loss, a gradient or a weight is no longer
+    `should_stop` is asked before each step for a reason to stop early. The main process has
+    `writers`, no other has. Raises UserError when a loss, a gradient or a weight is no longer
     finite and may not be rolled back; the newest checkpoint is then from before that.
     """
     batch, total_nimg = settings.batch, settings.total_nimg
     state = TrainState(settings, runtime.device, processes)
-    _resume(state, checkpoints, total_nimg, processes)
+    _resume(state, writers, total_nimg, processes)
     start_nimg, resumed_elapsed_s = state.nimg, state.elapsed_s
     started = time.perf_counter()
     votes = StopVotes(should_stop, processes)
     reports = Reports(
-        settings, tracker, on_status, processes, stop_when_collapsed=runtime.on_collapse == "stop"
+        settings,
+        processes,
+        None if writers is None else writers.report,
+        stop_when_collapsed=runtime.on_collapse == "stop",
     )
 
     while True:  # once, and again after each rollback
@@ -96,18 +111,18 @@ def train(
                     ):
                         state.elapsed_s = resumed_elapsed_s + time.perf_counter() - started
                         reports.make(meter, state)
-                    if processes.is_main and (
+                    if writers is not None and (
                         done or (advanced and is_due(state.nimg, batch, settings.snapshot_kimg))
                     ):
-                        output.write(state.G, state.G_ema, state.nimg)
-                    if checkpoint_due and processes.is_main:
-                        checkpoints.save(state.state_dict())
+                        writers.output.write(state.G, state.G_ema, state.nimg)
+                    if writers is not None and checkpoint_due:
+                        writers.checkpoints.save(state.state_dict())
                     if ending:
                         break
                     _step(settings, runtime, state, batches, meter, processes)
             break
         except RolledBack:
-            state = _rolled_back(state, settings, runtime, checkpoints, processes)
+            state = _rolled_back(state, settings, runtime, writers, processes)
 
     votes.close()
     return Summary(
@@ -122,22 +137,23 @@ def _rolled_back(
     broken: TrainState,
     settings: TrainSettings,
     runtime: RuntimeSettings,
-    checkpoints: Checkpoints,
+    writers: Writers | None,
     processes: Processes,
 ) -> TrainState:
     """The newest checkpoint's state, or the start's, at lower rates than the broken one had."""
-    checkpoints.flush()
+    if writers is not None:
+        writers.checkpoints.flush()
     state = TrainState(settings, runtime.device, processes)
-    _resume(state, checkpoints, broken.nimg, processes)
+    _resume(state, writers, broken.nimg, processes)
     state.lr_factor = broken.lr_factor * LR_CUT
     state.num_rollbacks = broken.num_rollbacks + 1
     return state
 
 
 def _resume(
-    state: TrainState, checkpoints: Checkpoints, total_nimg: int, processes: Processes
+    state: TrainState, writers: Writers | None, up_to_nimg: int, processes: Processes
 ) -> None:
-    saved = checkpoints.load_newest(total_nimg) if processes.is_main else None
+    saved = None if writers is None else writers.checkpoints.load_newest(up_to_nimg)
     saved = processes.from_main(saved)
     if saved is not None:
         state.load_state_dict(saved)

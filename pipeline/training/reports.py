@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 
 from pipeline.errors import UserError
-from pipeline.tracking.tracker import Tracker
 from pipeline.training.health import CollapseWatch, check_equal_weights, find_breakdown
 from pipeline.training.meter import Meter
 from pipeline.training.processes import Processes
@@ -20,28 +19,25 @@ class RolledBack(Exception):  # noqa: N818, it is no error
 
 
 class Reports:
-    """Reads the meter, looks after the run's health and tells the tracker. All its methods are
-    collectives.
-    """
+    """Reads the meter, looks after the run's health and reports."""
 
     def __init__(
         self,
         settings: TrainSettings,
-        tracker: Tracker,
-        on_status: Callable[[int, dict[str, float], float], None],
         processes: Processes,
+        report: Callable[[int, dict[str, float], float], None] | None,
         stop_when_collapsed: bool,
     ) -> None:
+        """`report` takes (nimg, metrics, elapsed_s); the main process has one, no other has."""
         self._settings = settings
-        self._tracker = tracker
-        self._on_status = on_status
         self._processes = processes
+        self._report = report
         self._stop_when_collapsed = stop_when_collapsed
         self._collapse = CollapseWatch(settings.loss)
         self._warned = False
 
     def make(self, meter: Meter, state: TrainState) -> None:
-        """One status.
+        """One status. A collective.
 
         Raises RolledBack or UserError when a number is not finite, and UserError when weights
         differ between processes or a collapse is to end the run.
@@ -65,9 +61,8 @@ class Reports:
             metrics["rollback/lr_factor"] = state.lr_factor
         sign = self._collapse.look(metrics)
         metrics["collapse/detected"] = float(sign is not None)
-        if self._processes.is_main:
-            self._tracker.log(metrics, state.nimg, state.elapsed_s)
-            self._on_status(state.nimg, metrics, state.elapsed_s)
+        if self._report is not None:
+            self._report(state.nimg, metrics, state.elapsed_s)
         if sign is not None:
             self._collapsed(sign, state.nimg)
 

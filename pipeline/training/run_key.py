@@ -1,10 +1,12 @@
 """The key of a run: a digest of everything that decides its result."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.storage.digest import digest_json, sha256_file
+from pipeline.training.processes import Processes
 from pipeline.training.settings import TrainSettings
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -29,15 +31,21 @@ RESULT_SOURCES = (
 )
 
 
-def run_identity(settings: TrainSettings, dataset_digest: str) -> dict[str, Any]:
+def run_identity(
+    settings: TrainSettings,
+    dataset_digest: str,
+    processes: Processes = Processes(),  # noqa: B008
+) -> dict[str, Any]:
     """What the key digests.
 
     The length is no part of it unless the learning rates depend on it: a longer run continues a
-    shorter one.
+    shorter one. Nor is the number of processes, unless each has batch statistics of its own.
     """
     configuration = asdict(settings)
     if not settings.depends_on_length:
         del configuration["total_kimg"]
+    if settings.generator.bn_statistics == "process":
+        configuration["processes"] = processes.world_size
     return {
         "settings": configuration,
         "dataset_digest": dataset_digest,
@@ -45,7 +53,7 @@ def run_identity(settings: TrainSettings, dataset_digest: str) -> dict[str, Any]
     }
 
 
-def run_key(identity: dict[str, Any]) -> str:
+def run_key(identity: Mapping[str, Any]) -> str:
     """SHA-256 of an identity, in hexadecimal."""
     return digest_json(identity)
 

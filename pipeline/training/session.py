@@ -1,6 +1,7 @@
-"""One call of the train stage: run folder, tracker and loop put together, then the export."""
+"""One call of the train stage: run folder, mirror, tracker and loop put together, then the export."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,23 @@ from pipeline.data.reader import Dataset
 from pipeline.errors import Preempted, UserError
 from pipeline.tracking.tracker import Outcome, Tracker
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.environment import describe_environment
+from pipeline.training.checkpoint_files import Retention
+from pipeline.training.environment import code_versions, describe_environment
 from pipeline.training.export import export_run
 from pipeline.training.interruption import Interruption
-from pipeline.training.loop import train
+from pipeline.training.loop import Summary, Writers, train
+from pipeline.training.mirror import Mirror
+from pipeline.training.processes import Processes
 from pipeline.training.progress import Progress
 from pipeline.training.run_folder import open_run_folder
 from pipeline.training.run_key import run_identity, run_key
 from pipeline.training.run_output import RunOutput
-from pipeline.training.settings import RuntimeSettings, TrainSettings
+from pipeline.training.settings import RuntimeSettings, TrainSettings, check_shares
 
 OpenTracker = Callable[[Path, str], Tracker]
 """Makes a tracker from the run folder and the run key."""
+OpenMirror = Callable[[Path, Retention], Mirror]
+"""Makes the mirror of a run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,45 +38,89 @@ class SessionPaths:
     """Folder of the exported model; replaced whole."""
 
 
-def run_session(
-    settings: TrainSettings,
-    dataset: Dataset,
-    paths: SessionPaths,
-    runtime: RuntimeSettings,
-    open_tracker: OpenTracker,
-    restart: bool = False,
-    description: Mapping[str, Any] | None = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """All that a call of the train stage is about."""
+
+    settings: TrainSettings
+    dataset: Dataset
+    paths: SessionPaths
+    runtime: RuntimeSettings
+    open_tracker: OpenTracker
+    open_mirror: OpenMirror = lambda run_dir, retention: Mirror()
+    restart: bool = False
+    """Whether to discard what there is of the run."""
+    description: Mapping[str, Any] | None = None
+    """JSON values for the exported `config.json`, such as the variant's name."""
+
+
+def run_session(session: Session, processes: Processes = Processes()) -> None:  # noqa: B008
     """Trains to the end, from wherever an earlier call stopped, and exports the result.
 
-    `description` holds JSON values for the exported `config.json`, such as the variant's name.
     Raises Preempted when a signal or the death of the starting process ended it early; everything
-    needed to go on is then in the run folder.
+    needed to go on is then in the run folder. Every process of a job calls it; the main one writes.
     """
+    settings, dataset = session.settings, session.dataset
+    identity = run_identity(settings, dataset.manifest.digest, processes)
+    processes.agree({**identity, "versions": code_versions()}, "configuration, code or data set")
     if settings.batch > len(dataset.train):
         raise UserError(
             f"train.batch = {settings.batch} is larger than the training split of "
             f"{len(dataset.train)} images; choose at most {len(dataset.train)}"
         )
-    identity = run_identity(settings, dataset.manifest.digest)
+    check_shares(settings, session.runtime, processes.world_size)
+    with Interruption() as interruption:
+        if processes.is_main:
+            summary, run_dir = _train_and_write(session, identity, interruption, processes)
+        else:
+            processes.raise_together(None)
+            summary = train(
+                settings,
+                dataset.train,
+                session.runtime,
+                interruption.reason,
+                processes=processes,
+            )
+            run_dir = session.paths.runs_dir
+    if summary.stopped_by is not None:
+        raise Preempted(
+            f"{summary.stopped_by}; a checkpoint at {summary.nimg / 1000:g} kimg is in "
+            f"{run_dir}, run the same command to go on"
+        )
+
+
+def _train_and_write(
+    session: Session,
+    identity: Mapping[str, Any],
+    interruption: Interruption,
+    processes: Processes,
+) -> tuple[Summary, Path]:
+    settings, runtime = session.settings, session.runtime
     key = run_key(identity)
-    with (
-        Interruption() as interruption,
-        open_run_folder(paths.runs_dir, key, identity, restart) as run_dir,
-    ):
-        metadata = {
-            "run_key": key,
-            "dataset_digest": dataset.manifest.digest,
-            "dataset_name": dataset.manifest.name,
-            "class_names": list(dataset.manifest.class_names),
-        }
+    metadata = {
+        "run_key": key,
+        "dataset_digest": session.dataset.manifest.digest,
+        "dataset_name": session.dataset.manifest.name,
+        "class_names": list(session.dataset.manifest.class_names),
+    }
+    with ExitStack() as stack:
+        try:
+            run_dir = stack.enter_context(
+                open_run_folder(session.paths.runs_dir, key, identity, session.restart)
+            )
+            mirror = stack.enter_context(_open_mirror(session, run_dir))
+        except UserError as error:
+            processes.raise_together(error)
+            raise
+        processes.raise_together(None)
         checkpoints = Checkpoints(
             run_dir / "checkpoints",
             key,
             runtime.keep_checkpoints,
-            round(runtime.checkpoint_kimg * 1000),
+            runtime.checkpoint_nimg,
+            mirror.notify,
         )
-        tracker = open_tracker(run_dir, key)
+        tracker = session.open_tracker(run_dir, key)
         output = RunOutput(run_dir, settings, metadata, tracker)
         progress = Progress(checkpoints.newest_nimg(settings.total_nimg), settings.total_nimg)
         outcome: Outcome = "failed"
@@ -78,23 +128,32 @@ def run_session(
             with checkpoints:
                 summary = train(
                     settings,
-                    dataset.train,
-                    output,
-                    checkpoints,
-                    tracker,
+                    session.dataset.train,
                     runtime,
                     interruption.reason,
-                    progress.update,
+                    Writers(output, checkpoints, tracker, progress.update),
+                    processes,
                 )
             outcome = "finished" if summary.stopped_by is None else "preempted"
         finally:
             progress.close()
             tracker.close(outcome)
-        if summary.stopped_by is not None:
-            raise Preempted(
-                f"{summary.stopped_by}; a checkpoint at {summary.nimg / 1000:g} kimg is in "
-                f"{run_dir}, run the same command to go on"
-            )
-        environment = describe_environment(runtime.device)
-        facts = {**metadata, **(description or {})}
-        export_run(run_dir, output, settings, facts, summary, environment, paths.out)
+        if summary.stopped_by is None:
+            facts = {**metadata, **(session.description or {})}
+            environment = {
+                **describe_environment(runtime.device),
+                "processes": processes.world_size,
+            }
+            export_run(run_dir, output, settings, facts, summary, environment, session.paths.out)
+    return summary, run_dir
+
+
+def _open_mirror(session: Session, run_dir: Path) -> Mirror:
+    runtime = session.runtime
+    retention = Retention(keep=runtime.keep_checkpoints, interval_nimg=runtime.checkpoint_nimg)
+    mirror = session.open_mirror(run_dir, retention)
+    if session.restart:
+        mirror.discard()
+    else:
+        mirror.restore(session.settings.total_nimg)
+    return mirror

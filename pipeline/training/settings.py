@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from models.configuration import DiscriminatorConfig, GeneratorConfig
+from pipeline.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,46 @@ class RuntimeSettings:
     status_kimg: float = 1.0
     checkpoint_kimg: float = 8.0
     keep_checkpoints: int = 3
+
+    @property
+    def checkpoint_nimg(self) -> int:
+        """Distance of checkpoints in images."""
+        return round(self.checkpoint_kimg * 1000)
+
+
+def check_shares(settings: TrainSettings, runtime: RuntimeSettings, world_size: int) -> None:
+    """Raises UserError when `world_size` processes cannot share the batch; says which sizes work.
+
+    Ghost batches must not be cut, neither between processes nor by `batch_per_process`.
+    """
+    batch, config = settings.batch, settings.generator
+    unit = config.bn_ghost_batch if config.bn_statistics == "ghost" else 1
+    if batch % (world_size * unit) != 0:
+        counts = [n for n in range(1, batch // unit + 1) if batch % (n * unit) == 0]
+        whole = " without cutting a ghost batch of " + str(unit) if unit > 1 else ""
+        below = batch // (world_size * unit) * world_size * unit
+        sizes = [size for size in (below, below + world_size * unit) if size > 0]
+        raise UserError(
+            f"train.batch = {batch} cannot be shared by {world_size} processes{whole}; use "
+            f"{', '.join(map(str, counts))} processes, or a batch of "
+            f"{' or '.join(map(str, sizes))}"
+        )
+    share, part = batch // world_size, runtime.batch_per_process
+    if part is None or part >= share:
+        return
+    if config.bn_statistics != "ghost":
+        raise UserError(
+            f"runtime.batch_per_process = {part} would cut the batch whose statistics "
+            f"model.bn_statistics: {config.bn_statistics} takes whole (a process's share is "
+            f"{share} images); set model.bn_statistics: ghost, or more processes"
+        )
+    if share % part != 0 or part % unit != 0:
+        valid = [n for n in range(unit, share + 1, unit) if share % n == 0]
+        raise UserError(
+            f"runtime.batch_per_process = {part} does not divide a process's share of {share} "
+            f"images into whole ghost batches of {unit}; choose one of "
+            f"{', '.join(map(str, valid))}"
+        )
 
 
 def is_due(nimg: int, batch: int, interval_kimg: float) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from models.configuration import DiscriminatorConfig, GeneratorConfig
 from pipeline.data.reader import Dataset, open_dataset
 from pipeline.tracking.jsonl import JsonlTracker
-from pipeline.training.session import SessionPaths, run_session
+from pipeline.training.session import Session, SessionPaths, run_session
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 
 _IMAGE = {"resolution": 32, "image_channels": 1, "num_classes": 10}
@@ -45,14 +45,15 @@ def run(digits: Dataset, tmp_path: Path) -> Callable[..., Path]:
 
     def run(folder: str = "a", restart: bool = False, **changes: object) -> Path:
         out = tmp_path / folder / "model"
-        run_session(
-            replace(TINY, **changes),
-            digits,
-            SessionPaths(runs_dir=tmp_path / folder / "runs", out=out),
-            RUNTIME,
-            lambda run_dir, run_key: JsonlTracker(run_dir),
-            restart,
+        session = Session(
+            settings=replace(TINY, **changes),
+            dataset=digits,
+            paths=SessionPaths(runs_dir=tmp_path / folder / "runs", out=out),
+            runtime=RUNTIME,
+            open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
+            restart=restart,
         )
+        run_session(session)
         return out
 
     return run

@@ -18,7 +18,7 @@ from pipeline.data.reader import Dataset, open_dataset
 from pipeline.data.sources.select import open_source
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.loop import Summary, train
+from pipeline.training.loop import Summary, Writers, train
 from pipeline.training.run_output import RunOutput
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 
@@ -89,11 +89,9 @@ def _train(
         summary = train(
             settings,
             dataset.train,
-            output,
-            checkpoints,
-            tracker,
             RuntimeSettings(status_kimg=settings.batch * 7 / 1000),
             should_stop,
+            Writers(output, checkpoints, tracker),
         )
     return summary, tracker.metrics
 

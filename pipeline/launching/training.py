@@ -1,0 +1,62 @@
+"""Starts training in as many processes as the configuration asks for."""
+
+import os
+from collections.abc import Sequence
+
+from pipeline.config.params import Params
+from pipeline.config.sections import RuntimeSection
+from pipeline.errors import UserError
+from pipeline.launching.group import is_described, process_group
+from pipeline.launching.outcome import noted_outcome
+from pipeline.launching.ray_train import RayJob, run_in_ray
+from pipeline.launching.torchrun import run_in_torchrun
+from pipeline.launching.worker import TrainPaths, train_in_group
+from pipeline.training.devices import choose_device, count_devices
+
+
+def launch_training(params: Params, paths: TrainPaths, module: str, argv: Sequence[str]) -> None:
+    """Trains in this process, or starts `python -m module argv` in several.
+
+    Raises UserError and Preempted as `pipeline.training.session.run_session` does.
+    """
+    runtime = params.runtime
+    if is_described():  # a worker, of our launcher or of somebody's torchrun
+        rank = int(os.environ["RANK"])
+        with noted_outcome(rank):
+            local_rank = int(os.environ.get("LOCAL_RANK", 0))
+            device = choose_device(runtime.device, runtime.num_threads, local_rank)
+            with process_group(device, runtime.join_timeout_s) as processes:
+                train_in_group(params, paths, device, processes)
+        return
+    launcher, num_workers = _choose(runtime)
+    if launcher == "inprocess":
+        device = choose_device(runtime.device, runtime.num_threads)
+        with process_group(device, runtime.join_timeout_s) as processes:
+            train_in_group(params, paths, device, processes)
+    elif launcher == "torchrun":
+        choose_device(runtime.device, local_rank=num_workers - 1)  # whether there are so many
+        num_threads = runtime.num_threads or max(1, (os.cpu_count() or 1) // num_workers)
+        run_in_torchrun(module, argv, num_workers, runtime.max_failures, num_threads)
+    else:
+        job = RayJob(
+            num_workers=num_workers,
+            resources_per_worker=runtime.resources_per_worker,
+            use_gpu=runtime.device == "cuda" or runtime.resources_per_worker.get("GPU", 0) > 0,
+            max_failures=runtime.max_failures,
+            join_timeout_s=runtime.join_timeout_s,
+        )
+        run_in_ray(job, params, paths)
+
+
+def _choose(runtime: RuntimeSection) -> tuple[str, int]:
+    num_workers = runtime.num_workers or count_devices(runtime.device)
+    if runtime.launcher == "auto":
+        if "RAY_ADDRESS" in os.environ:
+            return "ray", num_workers
+        return ("inprocess" if num_workers == 1 else "torchrun"), num_workers
+    if runtime.launcher == "inprocess" and runtime.num_workers not in (None, 1):
+        raise UserError(
+            f"runtime.launcher = 'inprocess' trains in one process, not runtime.num_workers = "
+            f"{runtime.num_workers}; choose torchrun or ray"
+        )
+    return runtime.launcher, 1 if runtime.launcher == "inprocess" else num_workers

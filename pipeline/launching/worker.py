@@ -1,0 +1,58 @@
+"""What every process of a training job does, whoever started it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config.params import Params
+from pipeline.config.training import describe_system, runtime_settings, train_settings
+from pipeline.data.reader import open_dataset
+from pipeline.errors import UserError
+from pipeline.tracking.opening import open_tracker
+from pipeline.training.allocator import keep_freed_memory
+from pipeline.training.mirror import open_mirror
+from pipeline.training.processes import Processes
+from pipeline.training.session import Session, SessionPaths, run_session
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPaths:
+    """The train stage's paths."""
+
+    shards: Path
+    out: Path
+    restart: bool = False
+    """Whether to discard the run and start afresh."""
+
+
+def train_in_group(params: Params, paths: TrainPaths, device: str, processes: Processes) -> None:
+    """Trains on `device` together with the other processes. A collective."""
+    keep_freed_memory()
+    runtime = params.runtime
+    try:
+        dataset = open_dataset(paths.shards)
+        settings = train_settings(params, dataset.manifest)
+    except UserError as error:
+        processes.raise_together(error)
+        raise
+    processes.raise_together(None)
+    description = describe_system(params, dataset.manifest.resolution)
+    session = Session(
+        settings=settings,
+        dataset=dataset,
+        paths=SessionPaths(runs_dir=Path(runtime.runs_dir), out=paths.out),
+        runtime=runtime_settings(params, device),
+        open_tracker=lambda run_dir, run_key: open_tracker(
+            run_dir,
+            run_key,
+            settings,
+            dataset.manifest,
+            description,
+            kind=runtime.tracker,
+            uri=runtime.tracking_uri,
+            experiment=runtime.experiment,
+        ),
+        open_mirror=lambda run_dir, retention: open_mirror(runtime.mirror, run_dir, retention),
+        restart=paths.restart,
+        description=description,
+    )
+    run_session(session, processes)
