@@ -7,12 +7,10 @@ batch 0 (spectral norms, folded kernels) is that of an update.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.attention import SelfAttention
 from models.cost import smallest_batch
@@ -57,7 +55,9 @@ def measure_d_update(G: Generator, D: Discriminator, loss: str) -> UpdateCost:
             value = value + sum(classification(half, y) for half in class_logits.split(batch))
         if loss == "wasserstein-gp":
             mixture = torch.empty(batch, device="meta")
-            value = value + gradient_penalty(D, real, fake, y, mixture)
+            # The counter watches modules, and refuses gradients of what they are given itself.
+            penalty = gradient_penalty(lambda x, y: D(x.clone(), y), real, fake, y, mixture)
+            value = value + penalty
         return value
 
     return _measure(update, G, D, 2 * _attention_bytes(D))
@@ -112,30 +112,9 @@ def _inputs(G: Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor, torch
 
 
 def _flops(update: Update, batch: int) -> int:
-    with _FlopCounter() as counter:
+    with FlopCounterMode(display=False) as counter:
         update(batch).backward()
-    return counter.total
-
-
-class _FlopCounter(TorchDispatchMode):
-    """torch's FlopCounterMode without its bookkeeping by modules.
-
-    That refuses `torch.autograd.grad` of a module's input, on which the gradient penalty rests.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        formula = flop_registry.get(func.overloadpacket)
-        if formula is not None:
-            self.total += formula(*args, **kwargs, out_val=result)
-        return result
+    return counter.get_total_flops()
 
 
 def _saved_bytes(update: Update, batch: int, excluded: set[int]) -> int:

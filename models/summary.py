@@ -96,7 +96,7 @@ def summarize(
 
 
 def memory_at(summary: dict[str, Any], batch: int) -> dict[str, int]:
-    """Bytes at `batch` images a device: weights and what goes with them, and activations."""
+    """Bytes when `batch` images go through at once: weights, what goes with them, activations."""
     fixed = sum(
         summary[f"{kind}_bytes"] for kind in ("weight", "gradient", "optimizer_state", "ema")
     )
@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--image-channels", type=int, default=3, help="3 colour, 1 grey (default: 3)")
     add("--z-dim", type=int, default=128, help="length of the latents (default: 128)")
     add("--precision", choices=PRECISIONS, default="fp32", help="of activations (default: fp32)")
-    add("--batch", type=int, help="images a device: adds the memory at that batch")
+    add("--batch", type=int, help="images that go through at once: adds the memory")
     add("--json", action="store_true", help="print JSON instead of tables")
     return parser
 
@@ -166,7 +166,8 @@ keys of --json
                               as on a GPU whose kernels take the sizes (computed, not measured)
   activation_bytes_constant   normalised weights and folded kernels, at any batch
   weight_bytes, gradient_bytes, optimizer_state_bytes, ema_bytes
-                              float32: both networks, theirs, Adam's two moments, G's average
+                              float32: both networks, their gradients, Adam's two moments, G's
+                              average; one process alone keeps one network's gradients at a time
   memory_bytes                with --batch: the sum; workspaces and the allocator come on top
 
 variants

@@ -57,7 +57,7 @@ def _totals(summary: dict[str, Any]) -> list[str]:
         ("normalised weights", _scaled(summary["activation_bytes_constant"], _BYTES)),
     ]
     if "batch" in summary:
-        at = f"memory at {summary['batch']} images a device"
+        at = f"memory at {summary['batch']} images at once"
         rows += [
             (at, _scaled(summary["memory_bytes"], _BYTES)),
             ("  with fused attention", _scaled(summary["memory_bytes_fused_attention"], _BYTES)),

@@ -19,14 +19,13 @@ from models.cost import (
     generator_layers,
     meta_networks,
 )
-from models.discriminator import Discriminator
-from models.generator import Generator
 from models.measured_cost import UpdateCost, measure_d_update, measure_g_update
 from models.networks import discriminator_config, generator_config
 from models.summary import main, memory_at, summarize
 from models.variants import VARIANTS, System, at_resolution
 from pipeline.training.draws import draw_for_d, draw_for_g
 from pipeline.training.settings import TrainSettings
+from pipeline.training.state import TrainState
 from pipeline.training.steps import d_step, g_step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,10 +112,13 @@ def _measured(name: str) -> tuple[UpdateCost, UpdateCost]:
     return measure_d_update(G, D, loss), measure_g_update(G, D, loss)
 
 
-def _settings(system: System, G: Generator, D: Discriminator, batch: int) -> TrainSettings:
-    return TrainSettings(
-        generator=G.config,
-        discriminator=D.config,
+def _real_updates(name: str, batch: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The trainer's own steps, on the CPU."""
+    system = SMALL[name]
+    g_config, d_config = _configs(system, _sizes(32, 4, 8), z_dim=8)
+    settings = TrainSettings(
+        generator=g_config,
+        discriminator=d_config,
         seed=0,
         total_kimg=1,
         batch=batch,
@@ -130,26 +132,12 @@ def _settings(system: System, G: Generator, D: Discriminator, batch: int) -> Tra
         precision="fp32",
         snapshot_kimg=1,
     )
-
-
-def _initialized(system: System) -> tuple[Generator, Discriminator]:
-    g_config, d_config = _configs(system, _sizes(32, 4, 8), z_dim=8)
-    G, D = Generator(g_config), Discriminator(d_config)
-    for network in (G, D):
-        network.initialize(torch.Generator().manual_seed(0))
-    return G, D
-
-
-def _real_updates(name: str, batch: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """The trainer's own steps, on the CPU."""
-    system = SMALL[name]
-    G, D = _initialized(system)
-    settings = _settings(system, G, D, batch)
+    state = TrainState(settings, "cpu")
     real, labels = torch.zeros(batch, 3, 32, 32), torch.zeros(batch, dtype=torch.int64)
     d_draws, g_draws = draw_for_d(settings, 0, "cpu"), draw_for_g(settings, 0, "cpu")
     return (
-        lambda: d_step(settings, G, D, torch.optim.SGD(D.parameters()), real, labels, d_draws),
-        lambda: g_step(settings, G, D, torch.optim.SGD(G.parameters()), g_draws),
+        lambda: d_step(settings, state, real, labels, d_draws, lr=0.0),
+        lambda: g_step(settings, state, g_draws, lr=0.0),
     )
 
 
@@ -243,7 +231,7 @@ def test_text_shows_layers_and_totals(capsys):
     assert ["total", "19,752,642", "1,113,524,224"] in rows
     assert ["blocks.0.shortcut", "up,", "conv", "1x1", "512x8x8", "524,800", "33,554,432"] in rows
     assert "33.78 GFLOP" in text
-    assert "memory at 8 images a device" in text
+    assert "memory at 8 images at once" in text
 
 
 @pytest.mark.parametrize(
