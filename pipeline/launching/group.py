@@ -12,7 +12,9 @@ import torch.distributed as dist
 from pipeline.errors import UserError
 from pipeline.training.processes import Processes
 
-_POLL_S = 0.1
+_KEYS = "sagan-lab"
+_POLL_S = 0.05
+_GRACE_S = 5.0
 _COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the main process may write a large snapshot meanwhile
 
 
@@ -75,19 +77,38 @@ def _open_store(rank: int, world_size: int, timeout_s: float) -> dist.Store:
 
 
 def _await_all(store: dist.Store, rank: int, world_size: int, timeout_s: float) -> None:
-    store.set(f"sagan-lab/joined/{rank}", "yes")
+    """Returns when all have come; rank 0 decides whether they have, so that all hear the same."""
+    store.set(f"{_KEYS}/joined/{rank}", "yes")
     deadline = time.monotonic() + timeout_s
-    missing = list(range(world_size))
-    while True:
-        missing = [r for r in missing if not store.check([f"sagan-lab/joined/{r}"])]
-        if not missing:
-            return
-        if time.monotonic() > deadline:
+    if rank == 0:
+        missing = list(range(world_size))
+        while missing and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            missing = [r for r in missing if not store.check([f"{_KEYS}/joined/{r}"])]
+        store.set(f"{_KEYS}/missing", ", ".join(map(str, missing)))
+        others = [r for r in range(1, world_size) if r not in missing]
+        _await(store, [f"{_KEYS}/heard/{r}" for r in others])  # before the store ends with us
+        absent = ", ".join(map(str, missing))
+    else:
+        try:
+            store.wait([f"{_KEYS}/missing"], timedelta(seconds=timeout_s + _GRACE_S))
+            absent = store.get(f"{_KEYS}/missing").decode()
+            store.set(f"{_KEYS}/heard/{rank}", "yes")
+        except dist.DistError:
             raise UserError(
-                f"of {world_size} processes rank {', '.join(map(str, missing))} did not join "
-                f"within {timeout_s:g} s; start them with the same MASTER_ADDR and MASTER_PORT, or "
-                "start fewer (WORLD_SIZE, torchrun --nnodes)"
-            )
+                f"rank 0 left while rank {rank} waited for the others; its own message says why"
+            ) from None
+    if absent:
+        raise UserError(
+            f"of {world_size} processes rank {absent} did not join within {timeout_s:g} s; start "
+            "them with the same MASTER_ADDR and MASTER_PORT, or start fewer (WORLD_SIZE, torchrun "
+            "--nnodes)"
+        )
+
+
+def _await(store: dist.Store, keys: list[str]) -> None:
+    deadline = time.monotonic() + _GRACE_S
+    while not all(store.check([key]) for key in keys) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
 
 

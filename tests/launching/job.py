@@ -1,0 +1,84 @@
+"""Starts the processes of a small job as a script on several hosts would."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.conftest import ROOT
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(
+    folder: Path,
+    shards: Path,
+    world_size: int,
+    changes: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    ranks: Sequence[int] | None = None,
+) -> list[subprocess.Popen]:
+    """Starts `ranks` (all) of a job; `changes` to TINY are for all, or one each."""
+    port = free_port()
+    processes = []
+    for rank in range(world_size) if ranks is None else ranks:
+        own = changes if isinstance(changes, Mapping) else changes[rank]
+        environment = {
+            **os.environ,
+            "RANK": str(rank),
+            "WORLD_SIZE": str(world_size),
+            "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        processes.append(
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tests.launching.train_worker"),
+                    *(str(folder), str(shards), json.dumps(own)),
+                ],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    return processes
+
+
+def finish(processes: list[subprocess.Popen], timeout_s: float = 120) -> list[tuple[int, str]]:
+    """(exit code, output) of each; kills them all when one takes too long."""
+    try:
+        ended = []
+        for process in processes:
+            output, _ = process.communicate(timeout=timeout_s)
+            ended.append((process.returncode, output))
+        return ended
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def train(folder: Path, shards: Path, world_size: int, changes: Mapping[str, Any]) -> dict:
+    """Runs a job to its end; the state of its newest checkpoint."""
+    for code, output in finish(start(folder, shards, world_size, changes)):
+        assert code == 0, output
+    return newest_state(folder)
+
+
+def newest_state(folder: Path) -> dict:
+    """The newest checkpoint below a job's folder."""
+    newest = max(folder.glob("runs/*/checkpoints/checkpoint-*.pt"))
+    return torch.load(newest, weights_only=True)
