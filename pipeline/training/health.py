@@ -26,7 +26,7 @@ def find_breakdown(
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     everybodys = processes.gather(broken)
     ranks = [rank for rank, names in enumerate(everybodys) if names]
-    layers = _broken_gradients(state) or _broken_weights(state)
+    layers = _broken_updates(state) or _broken_weights(state)
     if not ranks and layers is None:
         return None
     found = []
@@ -76,12 +76,13 @@ class CollapseWatch:
         return sign if self._in_a_row >= COLLAPSE_REPORTS else None
 
 
-def _broken_gradients(state: TrainState) -> tuple[int, str, list[str]] | None:
+def _broken_updates(state: TrainState) -> tuple[int, str, list[str]] | None:
     found = []
     for name, player in (("D", state.d), ("G", state.g)):
         if (broken := player.first_broken()) is not None:
-            nimg, parameters = broken
-            found.append((nimg, "the gradient of", [f"{name}.{p}" for p in parameters]))
+            nimg, kind, parameters = broken
+            found.append((nimg, kind, [f"{name}.{parameter}" for parameter in parameters]))
+    # At one nimg D is updated before G, whose gradients come through it.
     return min(found, key=lambda each: each[0], default=None)
 
 

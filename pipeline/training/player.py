@@ -14,7 +14,7 @@ from pipeline.training.processes import Processes
 class Player:
     """A network, its optimiser and, among several processes, the averaging of its gradients.
 
-    It also remembers where a gradient first was not finite, without synchronising the device.
+    It also remembers where a number first was not finite, without synchronising the device.
     """
 
     def __init__(
@@ -32,7 +32,8 @@ class Player:
             )
         self._names = [name for name, _ in network.named_parameters()]
         self._parameters = list(network.parameters())
-        self._first_broken = torch.full((len(self._names),), -1, device=device)
+        # Rows: of weights before an update, of gradients.
+        self._first_broken = torch.full((2, len(self._names)), -1, device=device)
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
         """The network's output; a backward pass from it averages gradients over the processes."""
@@ -47,23 +48,30 @@ class Player:
     def update(self, nimg: int, lr: float) -> None:
         """Moves the weights by the gradients, and clears these."""
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))  # (parameters,)
-        new = ~torch.isfinite(norms) & (self._first_broken < 0)
+        norms = torch.stack(torch._foreach_norm([*self._parameters, *gradients]))
+        new = ~torch.isfinite(norms.view(2, -1)) & (self._first_broken < 0)
         self._first_broken = torch.where(new, nimg, self._first_broken)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def first_broken(self) -> tuple[int, list[str]] | None:
-        """(nimg, names) of the parameters whose gradients first were not finite; None if none."""
+    def first_broken(self) -> tuple[int, str, list[str]] | None:
+        """(nimg, whether weight or gradient, parameters) where it began; None if all is finite.
+
+        A broken weight explains the gradients that it breaks in the same update.
+        """
         found = self._first_broken.tolist()
-        first = min((nimg for nimg in found if nimg >= 0), default=None)
+        first = min((nimg for row in found for nimg in row if nimg >= 0), default=None)
         if first is None:
             return None
-        return first, [n for n, nimg in zip(self._names, found, strict=True) if nimg == first]
+        for kind, row in zip(("the weight", "the gradient of"), found, strict=True):
+            names = [name for name, nimg in zip(self._names, row, strict=True) if nimg == first]
+            if names:
+                return first, kind, names
+        raise AssertionError("unreachable")
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
-        """Takes over a saved optimiser, and forgets broken gradients."""
+        """Takes over a saved optimiser, and forgets what was broken."""
         self.optimizer.load_state_dict(state)
         self._first_broken.fill_(-1)
