@@ -152,10 +152,16 @@ def resolve(
             )
     system = replace(named, **{key: value for key, (value, _) in departures.items()})
     for key, (switch, needed) in _ONLY_WITH.items():
-        if key in chosen and getattr(system, switch) != needed:
+        if chosen.get(key) and getattr(system, switch) != needed:
             raise ValueError(
                 f"{key} = {chosen[key]!r} counts only with {switch} = {needed!r}, which is "
                 f"{getattr(system, switch)!r} here; leave {key} null"
+            )
+    for key in ("attention_block", "attention_form"):
+        if key in chosen and not system.g_attention and not system.d_attention:
+            raise ValueError(
+                f"{key} = {chosen[key]!r} counts only where there is attention, which "
+                f"g_attention and d_attention leave out here; leave {key} null"
             )
     return system, departures
 
@@ -189,6 +195,7 @@ _ONLY_WITH = {
     "class_loss_weight": ("conditioning", "auxiliary-classifier"),
     "gp_weight": ("loss", "wasserstein-gp"),
     "bn_ghost_batch": ("bn_statistics", "ghost"),
+    "cbn_spectral_norm": ("g_spectral_norm", True),
 }
 
 

@@ -1,4 +1,4 @@
-"""One call of the train stage: run folder, mirror, tracker and loop put together, then the export."""
+"""One call of the train stage: run folder, mirror, tracker and loop together, then the export."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack

@@ -87,6 +87,14 @@ def test_departures_are_told():
         ("train: {gp_weight: 5}", r"train\.gp_weight = 5\.0 counts only with train\.loss = 'wass"),
         ("model: {bn_ghost_batch: 8}", r"model\.bn_ghost_batch = 8 counts only with model\.bn_st"),
         (
+            "model: {cbn_spectral_norm: true, g_spectral_norm: false}",
+            r"model\.cbn_spectral_norm = True counts only with model\.g_spectral_norm = True",
+        ),
+        (
+            "model: {variant: no-attention, attention_form: paper}",
+            r"model\.attention_form = 'paper' counts only where there is attention, which model\.g",
+        ),
+        (
             "model: {bn_statistics: ghost, bn_ghost_batch: 24}",
             r"train\.batch = 64 does not divide into ghost batches of model\.bn_ghost_batch = 24",
         ),
