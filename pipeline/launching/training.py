@@ -8,7 +8,6 @@ from pipeline.config.sections import RuntimeSection
 from pipeline.errors import UserError
 from pipeline.launching.group import is_described, process_group
 from pipeline.launching.outcome import noted_outcome
-from pipeline.launching.ray_train import RayJob, run_in_ray
 from pipeline.launching.torchrun import run_in_torchrun
 from pipeline.launching.worker import TrainPaths, train_in_group
 from pipeline.training.devices import choose_device, count_devices
@@ -25,19 +24,22 @@ def launch_training(params: Params, paths: TrainPaths, module: str, argv: Sequen
         with noted_outcome(rank):
             local_rank = int(os.environ.get("LOCAL_RANK", 0))
             device = choose_device(runtime.device, runtime.num_threads, local_rank)
-            with process_group(device, runtime.join_timeout_s) as processes:
+            with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
                 train_in_group(params, paths, device, processes)
         return
     launcher, num_workers = _choose(runtime)
     if launcher == "inprocess":
         device = choose_device(runtime.device, runtime.num_threads)
-        with process_group(device, runtime.join_timeout_s) as processes:
+        with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
             train_in_group(params, paths, device, processes)
     elif launcher == "torchrun":
         choose_device(runtime.device, local_rank=num_workers - 1)  # whether there are so many
         num_threads = runtime.num_threads or max(1, (os.cpu_count() or 1) // num_workers)
         run_in_torchrun(module, argv, num_workers, runtime.max_failures, num_threads)
     else:
+        # Seconds to import, so not for those who go without.
+        from pipeline.launching.ray_train import RayJob, run_in_ray
+
         job = RayJob(
             num_workers=num_workers,
             resources_per_worker=runtime.resources_per_worker,

@@ -1,5 +1,6 @@
 """What every process of a training job does, whoever started it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,17 @@ class TrainPaths:
     """Whether to discard the run and start afresh."""
 
 
-def train_in_group(params: Params, paths: TrainPaths, device: str, processes: Processes) -> None:
-    """Trains on `device` together with the other processes. A collective."""
+def train_in_group(
+    params: Params,
+    paths: TrainPaths,
+    device: str,
+    processes: Processes,
+    should_stop: Callable[[], str | None] | None = None,
+) -> None:
+    """Trains on `device` together with the other processes. A collective.
+
+    `should_stop` gives a reason to stop early, in place of this process's signals.
+    """
     keep_freed_memory()
     runtime = params.runtime
     try:
@@ -54,5 +64,6 @@ def train_in_group(params: Params, paths: TrainPaths, device: str, processes: Pr
         open_mirror=lambda run_dir, retention: open_mirror(runtime.mirror, run_dir, retention),
         restart=paths.restart,
         description=description,
+        should_stop=should_stop,
     )
     run_session(session, processes)

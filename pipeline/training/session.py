@@ -52,6 +52,8 @@ class Session:
     """Whether to discard what there is of the run."""
     description: Mapping[str, Any] | None = None
     """JSON values for the exported `config.json`, such as the variant's name."""
+    should_stop: Callable[[], str | None] | None = None
+    """A reason to stop early; without it signals and the death of the starting process are."""
 
 
 def run_session(session: Session, processes: Processes = Processes()) -> None:  # noqa: B008
@@ -69,16 +71,17 @@ def run_session(session: Session, processes: Processes = Processes()) -> None:  
             f"{len(dataset.train)} images; choose at most {len(dataset.train)}"
         )
     check_shares(settings, session.runtime, processes.world_size)
-    with Interruption() as interruption:
+    with ExitStack() as stack:
+        should_stop = session.should_stop or stack.enter_context(Interruption()).reason
         if processes.is_main:
-            summary, run_dir = _train_and_write(session, identity, interruption, processes)
+            summary, run_dir = _train_and_write(session, identity, should_stop, processes)
         else:
             processes.raise_together(None)
             summary = train(
                 settings,
                 dataset.train,
                 session.runtime,
-                interruption.reason,
+                should_stop,
                 processes=processes,
             )
             run_dir = session.paths.runs_dir
@@ -92,7 +95,7 @@ def run_session(session: Session, processes: Processes = Processes()) -> None:  
 def _train_and_write(
     session: Session,
     identity: Mapping[str, Any],
-    interruption: Interruption,
+    should_stop: Callable[[], str | None],
     processes: Processes,
 ) -> tuple[Summary, Path]:
     settings, runtime = session.settings, session.runtime
@@ -130,7 +133,7 @@ def _train_and_write(
                     settings,
                     session.dataset.train,
                     runtime,
-                    interruption.reason,
+                    should_stop,
                     Writers(output, checkpoints, tracker, progress.update),
                     processes,
                 )
