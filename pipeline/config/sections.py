@@ -123,7 +123,7 @@ class TrainSection(Section):
     g_lr: Float | None = Field(None, gt=0, description="generator's Adam learning rate")
     d_lr: Float | None = Field(None, gt=0, description="discriminator's Adam learning rate")
     lr_multiplier: Float = Field(
-        5, gt=0, description="of both rates of the variant: 1 for the paper's sizes"
+        4.5, gt=0, description="of both rates of the variant: 1 for the paper's sizes"
     )
     lr_decay: Literal["constant", "linear"] | None = Field(
         None, description="linear: both rates fall to 0 over the last ninth of the run"
@@ -198,6 +198,9 @@ class RuntimeSection(Section):
     )
     join_timeout_s: Float = Field(
         300, gt=0, description="how long the processes of a job wait for each other at the start"
+    )
+    peer_timeout_s: Float = Field(
+        1800, gt=0, description="how long a process waits for a silent one before it gives up"
     )
     runs_dir: str = Field("runs", min_length=1, description="folder of the run folders")
     mirror: str | None = Field(

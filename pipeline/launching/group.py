@@ -15,7 +15,6 @@ from pipeline.training.processes import Processes
 _KEYS = "sagan-lab"
 _POLL_S = 0.05
 _GRACE_S = 5.0
-_COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the main process may write a large snapshot meanwhile
 
 
 def is_described() -> bool:
@@ -24,11 +23,14 @@ def is_described() -> bool:
 
 
 @contextmanager
-def process_group(device: str, join_timeout_s: float) -> Iterator[Processes]:
+def process_group(
+    device: str, join_timeout_s: float, peer_timeout_s: float = 1800
+) -> Iterator[Processes]:
     """Yields this process's place among the others; the default group joins them inside.
 
     Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Raises UserError when others
-    have not come within `join_timeout_s`, naming them.
+    have not come within `join_timeout_s`, naming them. A collective fails when another process has
+    been silent for `peer_timeout_s`, in which the main one may be writing a snapshot.
     """
     if not is_described():
         yield Processes()
@@ -48,7 +50,7 @@ def process_group(device: str, join_timeout_s: float) -> Iterator[Processes]:
         store=store,
         rank=rank,
         world_size=world_size,
-        timeout=_COLLECTIVE_TIMEOUT,
+        timeout=timedelta(seconds=peer_timeout_s),
     )
     try:
         yield processes

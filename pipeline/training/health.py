@@ -1,6 +1,7 @@
 """Whether a run is still worth going on: finite numbers, varied samples, equal weights."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -17,27 +18,33 @@ COLLAPSE_REPORTS = 3
 
 
 def find_breakdown(
-    state: TrainState, metrics: dict[str, float], processes: Processes
+    state: TrainState, metrics: Mapping[str, float], processes: Processes
 ) -> str | None:
     """Where a number first was not finite, the same on all processes; None if all are finite.
 
     `metrics` are this process's own. A collective.
     """
-    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-    everybodys = processes.gather(broken)
-    ranks = [rank for rank, names in enumerate(everybodys) if names]
-    layers = _broken_updates(state) or _broken_weights(state)
-    if not ranks and layers is None:
-        return None
-    found = []
-    if ranks:
-        found.append(f"{', '.join(everybodys[ranks[0]])} on rank {ranks[0]}")
-    nimg = state.nimg
-    if layers is not None:
-        nimg, kind, names = layers
+    own = {"loss/d": state.d.first_broken_loss(), "loss/g": state.g.first_broken_loss()}
+    losses = [
+        (nimg, name, rank)
+        for rank, others in enumerate(processes.gather(own))
+        for name, nimg in others.items()
+        if nimg >= 0
+    ]
+    tensors = _broken_updates(state) or _broken_weights(state)
+    if not losses and tensors is None:
+        return _broken_metrics(state, metrics, processes)
+    found, nimgs = [], []
+    if losses:  # at one nimg D's comes before G's, which it breaks on all ranks
+        nimg, name, rank = min(losses)
+        found.append(f"{name} on rank {rank}")
+        nimgs.append(nimg)
+    if tensors is not None:
+        nimg, kind, names = tensors
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         found.append(f"{kind} {names[0]}{more}")
-    return f"{', '.join(found)} not finite at nimg {nimg}"
+        nimgs.append(nimg)
+    return f"{', '.join(found)} not finite at nimg {min(nimgs)}"
 
 
 def check_equal_weights(state: TrainState, processes: Processes) -> None:
@@ -74,6 +81,16 @@ class CollapseWatch:
             sign = f"the discriminator's loss is {metrics['loss/d']:.2g}"
         self._in_a_row = self._in_a_row + 1 if sign else 0
         return sign if self._in_a_row >= COLLAPSE_REPORTS else None
+
+
+def _broken_metrics(
+    state: TrainState, metrics: Mapping[str, float], processes: Processes
+) -> str | None:
+    own = [name for name, value in metrics.items() if not math.isfinite(value)]
+    for rank, names in enumerate(processes.gather(own)):
+        if names:
+            return f"{', '.join(names)} on rank {rank} not finite by nimg {state.nimg}"
+    return None
 
 
 def _broken_updates(state: TrainState) -> tuple[int, str, list[str]] | None:

@@ -27,13 +27,14 @@ class Player:
             self._forward = DistributedDataParallel(
                 network,
                 device_ids=[device] if device.type == "cuda" else None,
-                broadcast_buffers=False,
+                forward_sync_buffers=False,
                 gradient_as_bucket_view=True,
             )
         self._names = [name for name, _ in network.named_parameters()]
         self._parameters = list(network.parameters())
-        # Rows: of weights before an update, of gradients.
+        # Rows: of weights before an update, of gradients after averaging.
         self._first_broken = torch.full((2, len(self._names)), -1, device=device)
+        self._first_broken_loss = torch.full((), -1, device=device)
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
         """The network's output; a backward pass from it averages gradients over the processes."""
@@ -45,8 +46,10 @@ class Player:
             return nullcontext()
         return self._forward.no_sync()
 
-    def update(self, nimg: int, lr: float) -> None:
-        """Moves the weights by the gradients, and clears these."""
+    def update(self, nimg: int, lr: float, loss: torch.Tensor) -> None:
+        """Moves the weights by the gradients, and clears these; `loss` is this process's own."""
+        new = ~torch.isfinite(loss.detach()) & (self._first_broken_loss < 0)
+        self._first_broken_loss = torch.where(new, nimg, self._first_broken_loss)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norms = torch.stack(torch._foreach_norm([*self._parameters, *gradients]))
         new = ~torch.isfinite(norms.view(2, -1)) & (self._first_broken < 0)
@@ -71,7 +74,12 @@ class Player:
                 return first, kind, names
         raise AssertionError("unreachable")
 
+    def first_broken_loss(self) -> int:
+        """The nimg where this process's own loss first was not finite; -1 if it always was."""
+        return int(self._first_broken_loss.item())
+
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Takes over a saved optimiser, and forgets what was broken."""
         self.optimizer.load_state_dict(state)
         self._first_broken.fill_(-1)
+        self._first_broken_loss.fill_(-1)

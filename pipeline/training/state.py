@@ -40,6 +40,7 @@ class TrainState:
             network.compute_dtype = COMPUTE_DTYPES[settings.precision]
             network.to(device, WEIGHT_DTYPES[settings.precision])
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            _restride(network)
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
         for module in self.G.modules():
             if isinstance(module, StandingNorm):
@@ -72,6 +73,13 @@ class TrainState:
             getattr(self, name).load_state_dict(state[name])
         self.g.load_optimizer(state["g_optimizer"])
         self.d.load_optimizer(state["d_optimizer"])
+
+
+def _restride(network: torch.nn.Module) -> None:
+    """Gives kernels whose strides channels last leaves open those of their gradients."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4 and 1 in parameter.shape[1:]:
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
 
 def _adam(network: torch.nn.Module, lr: float, settings: TrainSettings) -> Adam:

@@ -39,8 +39,9 @@ def d_step(
             loss, metrics = _d_loss(settings, state, real[rows], labels[rows], draws.part(rows))
             (loss * (len(real[rows]) / len(real))).backward()
         parts.append({"loss/d": loss, **metrics})
-    state.d.update(state.nimg, lr)
-    return _means(parts)
+    metrics = _means(parts)
+    state.d.update(state.nimg, lr, metrics["loss/d"])
+    return metrics
 
 
 def g_step(
@@ -57,8 +58,9 @@ def g_step(
             (loss * (len(draws.y[rows]) / len(draws.y))).backward()
         parts.append({"loss/g": loss, **metrics})
     state.D.requires_grad_(True)
-    state.g.update(state.nimg, lr)
-    return _means(parts)
+    metrics = _means(parts)
+    state.g.update(state.nimg, lr, metrics["loss/g"])
+    return metrics
 
 
 def _d_loss(

@@ -5,9 +5,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from pipeline.data.reader import open_dataset
 from pipeline.launching.group import process_group
 from pipeline.tracking.jsonl import JsonlTracker
+from pipeline.training import loop
 from pipeline.training.session import Session, SessionPaths, run_session
 from stages.entry import run_stage
 from tests.training.conftest import RUNTIME, TINY
@@ -20,6 +23,7 @@ def main() -> None:
     discriminator = replace(TINY.discriminator, **changes.pop("discriminator", {}))
     runtime = replace(RUNTIME, **changes.pop("runtime", {}))
     join_timeout_s = changes.pop("join_timeout_s", 60)
+    fault = changes.pop("fault", None)
     session = Session(
         settings=replace(TINY, generator=generator, discriminator=discriminator, **changes),
         dataset=open_dataset(shards),
@@ -28,7 +32,25 @@ def main() -> None:
         open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
     )
     with process_group("cpu", join_timeout_s) as processes:
+        if fault is not None and processes.rank == fault["rank"]:
+            _break(fault["kind"], fault["nimg"])
         run_session(session, processes)
+
+
+def _break(kind: str, nimg: int) -> None:
+    """From `nimg` on, this process computes as a broken machine would."""
+    real_step = loop.d_step
+
+    def broken_step(settings, state, real, *rest):  # type: ignore[no-untyped-def]
+        if state.nimg == nimg:
+            if kind == "nan":
+                real = real * float("nan")
+            else:  # one bit of one weight
+                weight = state.G.linear.weight.data.view(-1)[:1]
+                weight.copy_(torch.nextafter(weight, weight + 1))
+        return real_step(settings, state, real, *rest)
+
+    loop.d_step = broken_step
 
 
 if __name__ == "__main__":
