@@ -134,7 +134,7 @@ def test_batch_larger_than_the_data(run, digits):
 
 
 def test_broken_training_stops_and_keeps_a_good_checkpoint(run, tmp_path):
-    where = r"loss/d.* on rank 0, the gradient of [GD]\.\S+ .*not finite at nimg \d+"
+    where = r"loss/[dg] on rank 0, the gradient of [GD]\.\S+ .*not finite at nimg \d+"
     with pytest.raises(UserError, match=where):
         run(g_lr=1e30, d_lr=1e30)
     for path in (tmp_path / "a").glob("runs/*/checkpoints/*.pt"):
