@@ -23,6 +23,8 @@ OWNERS = {
     "pydantic": "pipeline/config/",
     "yaml": "pipeline/config/",
     "boto3": "pipeline/storage/",
+    "botocore": "pipeline/storage/",
+    "ray": "pipeline/launching/",
 }
 LIGHT = {"torch", "numpy", "pyarrow", "safetensors", "PIL", "psutil", "tqdm"}
 
