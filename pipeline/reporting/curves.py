@@ -54,6 +54,7 @@ _CHARTS = (
     ),
     ("throughput/", "Throughput", "Real images that D sees in a second."),
 )
+_ALARMS = ("collapse/detected",)  # worth a chart only once they went off
 _NAMES = {
     "loss/d": "D",
     "loss/g": "G",
@@ -71,7 +72,9 @@ _NAMES = {
 
 def charts(statuses: Sequence[MetricsRecord]) -> tuple[Chart, ...]:
     """A chart for each group of metrics that occurs; long runs are thinned to means."""
-    names = _names(statuses)
+    names = [
+        name for name in _names(statuses) if name not in _ALARMS or any(_values(statuses, name))
+    ]
     groups = [(title, note, [n for n in names if n.startswith(p)]) for p, title, note in _CHARTS]
     known = {name for _, _, members in groups for name in members}
     groups.append(("Other", "", [name for name in names if name not in known]))
