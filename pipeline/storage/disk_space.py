@@ -22,8 +22,24 @@ def explain_full_disk(path: Path, num_bytes: int, cure: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        free = shutil.disk_usage(path.parent).free
         raise UserError(
             f"{path.parent} has no room for {path.name}: it needs {num_bytes / 1e6:.1f} MB and "
-            f"{free / 1e6:.1f} MB are free; {cure}"
+            f"{_free_megabytes(path.parent)} are free; {cure}"
         ) from error
+
+
+@contextmanager
+def explain_full_folder(folder: Path, cure: str) -> Iterator[None]:
+    """The same around all that is written below `folder`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UserError(
+            f"{folder} has no room left: {_free_megabytes(folder)} are free; {cure}"
+        ) from error
+
+
+def _free_megabytes(folder: Path) -> str:
+    return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB"

@@ -59,7 +59,7 @@ class ImageRecord:
 
 
 class JsonlTracker(Tracker):
-    """Appends each status to `run_dir/stats.jsonl`, one write a record.
+    """Appends each status to `run_dir/stats.jsonl`.
 
     A run that went back to a checkpoint writes records of the same nimg again; readers keep the
     last. A line that a killed process left torn is cut off first.
@@ -87,7 +87,9 @@ class JsonlTracker(Tracker):
         self._file.close()
 
     def _append(self, record: MetricsRecord | ImageRecord) -> None:
-        self._file.write(record.to_line().encode())
+        rest = record.to_line().encode()
+        while rest:  # an almost full disk takes a part of it
+            rest = rest[self._file.write(rest) :]
 
 
 def parse_record(line: bytes | str) -> MetricsRecord | ImageRecord | None:

@@ -15,10 +15,11 @@ from pipeline.storage.digest import sha256_file
 from pipeline.storage.disk_space import explain_full_disk
 
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
-_ROOM = (
+ROOM_CURE = (
     "free some (`make clean-runs KEEP=3` prunes old runs) or set runtime.runs_dir to a larger "
     "disk, then run the same command to go on from the checkpoint before"
 )
+"""What to do about a full disk."""
 
 
 def checkpoint_name(nimg: int) -> str:
@@ -72,7 +73,7 @@ def write_checkpoint(path: Path, state: dict[str, Any], num_bytes: int) -> None:
     Raises UserError when the disk has no room; the folder is then as it was. `num_bytes` is about
     the size of the state.
     """
-    with explain_full_disk(path, num_bytes, _ROOM), atomic_write(path) as temporary:
+    with explain_full_disk(path, num_bytes, ROOM_CURE), atomic_write(path) as temporary:
         with open(temporary, "wb") as file:
             hashing = _HashingFile(file)
             torch.save(state, hashing)  # type: ignore[arg-type]

@@ -8,9 +8,10 @@ from typing import Any
 
 from pipeline.data.reader import Dataset
 from pipeline.errors import Preempted, UserError
+from pipeline.storage.disk_space import explain_full_folder
 from pipeline.tracking.tracker import Outcome, Tracker
 from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.checkpoint_files import Retention
+from pipeline.training.checkpoint_files import ROOM_CURE, Retention
 from pipeline.training.environment import code_versions, describe_environment
 from pipeline.training.export import export_run
 from pipeline.training.interruption import Interruption
@@ -127,20 +128,21 @@ def _train_and_write(
         output = RunOutput(run_dir, settings, metadata, tracker)
         progress = Progress(checkpoints.newest_nimg(settings.total_nimg), settings.total_nimg)
         outcome: Outcome = "failed"
-        try:
-            with checkpoints:
-                summary = train(
-                    settings,
-                    session.dataset.train,
-                    runtime,
-                    should_stop,
-                    Writers(output, checkpoints, tracker, progress.update),
-                    processes,
-                )
-            outcome = "finished" if summary.stopped_by is None else "preempted"
-        finally:
-            progress.close()
-            tracker.close(outcome)
+        with explain_full_folder(run_dir, ROOM_CURE):
+            try:
+                with checkpoints:
+                    summary = train(
+                        settings,
+                        session.dataset.train,
+                        runtime,
+                        should_stop,
+                        Writers(output, checkpoints, tracker, progress.update),
+                        processes,
+                    )
+                outcome = "finished" if summary.stopped_by is None else "preempted"
+            finally:
+                progress.close()
+                tracker.close(outcome)
         if summary.stopped_by is None:
             facts = {**metadata, **(session.description or {})}
             environment = {

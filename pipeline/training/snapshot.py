@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from models.generator import Generator
 from models.standing import set_standing_statistics
-from pipeline.storage.atomic import atomic_write
+from pipeline.storage.atomic import write_bytes
 from pipeline.training.randomness import draw_inputs, generator_at
 
 METADATA_KEY = "sagan-lab/generator/1"
@@ -57,5 +57,4 @@ def write_snapshot(path: Path, G: Generator, metadata: Mapping[str, Any]) -> Non
     # One key: safetensors writes several in an order that changes from process to process.
     description = {METADATA_KEY: json.dumps({"config": asdict(G.config), **metadata})}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in G.state_dict().items()}
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, description)
+    write_bytes(path, save(tensors, description))
