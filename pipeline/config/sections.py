@@ -110,6 +110,10 @@ class TrainSection(Section):
     seed: int = Field(0, ge=0, description="decides every random draw of the run")
     total_kimg: Float = Field(64, gt=0, description="length: thousands of real images seen by D")
     batch: int = Field(64, ge=2, description="global batch, images")
+    order: Literal["global", "block"] = Field(
+        "global", description="block: rows mixed within windows of shards, for shards in a bucket"
+    )
+    order_window: int = Field(8, ge=1, description="shards that a block order mixes at a time")
     loss: Literal["hinge", "non-saturating", "wasserstein-gp", "least-squares"] | None = Field(
         None, description="adversarial loss"
     )

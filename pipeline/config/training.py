@@ -45,6 +45,8 @@ def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
         seed=train.seed,
         total_kimg=train.total_kimg,
         batch=train.batch,
+        order=train.order,
+        order_window=train.order_window,
         loss=system.loss,
         gp_weight=system.gp_weight,
         class_loss_weight=system.class_loss_weight,

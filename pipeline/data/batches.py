@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from pipeline.data.order import rows_at
+from pipeline.data.block_order import Order
 from pipeline.data.reader import Rows
 
 _NUM_AHEAD = 2
@@ -19,7 +19,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class Batches:
-    """Batch k of the job holds positions [start + k * batch, start + (k + 1) * batch).
+    """Batch k of the job holds positions [start + k * batch, start + (k + 1) * batch) of `order`.
 
     Rank r of `world_size` gets the r-th of `world_size` equal, contiguous slices of each, so the
     global batches do not depend on the number of processes. `close` ends the thread.
@@ -28,7 +28,7 @@ class Batches:
     def __init__(
         self,
         rows: Rows,
-        seed: int,
+        order: Order,
         batch: int,
         start: int,
         *,
@@ -43,7 +43,7 @@ class Batches:
                 f"batch {batch} at {start} cannot be cut for rank {rank} of {world_size}"
             )
         self._rows = rows
-        self._seed = seed
+        self._order = order
         self._batch = batch
         self._next_start = start
         self._slice = slice(rank * (batch // world_size), (rank + 1) * (batch // world_size))
@@ -95,7 +95,7 @@ class Batches:
             while not self._closed:
                 num_batches = max(1, _ORDER_BLOCK // self._batch)
                 count = num_batches * self._batch
-                order = rows_at(self._seed, self._next_start, count, len(self._rows))
+                order = self._order.rows_at(self._next_start, count)
                 self._next_start += count
                 for rows in order.reshape(num_batches, self._batch):
                     batch = self._prepare(rows[self._slice])

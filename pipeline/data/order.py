@@ -33,16 +33,27 @@ def rows_at(seed: int, start: int, count: int, num_rows: int) -> npt.NDArray[np.
     first_epoch, last_epoch = start // num_rows, (start + count - 1) // num_rows
     positions = np.arange(start, start + count, dtype=np.int64)
     epochs = positions // num_rows
-    keys = np.stack([_round_keys(seed, e) for e in range(first_epoch, last_epoch + 1)], axis=1)
-    keys = keys[:, epochs - first_epoch]  # [rounds, count]
+    epoch_keys = [_round_keys(f"{seed}/{e}") for e in range(first_epoch, last_epoch + 1)]
+    keys = np.stack(epoch_keys, axis=1)[:, epochs - first_epoch]  # [rounds, count]
+    return _walk(positions - epochs * num_rows, keys, num_rows)
 
-    half_bits = np.uint64(max(1, -(-(num_rows - 1).bit_length() // 2)))
-    rows = _permute((positions - epochs * num_rows).astype(np.uint64), keys, half_bits)
-    outside = np.flatnonzero(rows >= num_rows)
+
+def permuted(name: str, indices: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Where the permutation of [0, count) that `name` stands for takes each index."""
+    keys = np.repeat(_round_keys(name)[:, None], len(indices), axis=1)  # [rounds, indices]
+    return _walk(indices, keys, count)
+
+
+def _walk(
+    indices: npt.NDArray[np.int64], keys: npt.NDArray[np.uint64], count: int
+) -> npt.NDArray[np.int64]:
+    half_bits = np.uint64(max(1, -(-(count - 1).bit_length() // 2)))
+    values = _permute(indices.astype(np.uint64), keys, half_bits)
+    outside = np.flatnonzero(values >= count)
     while len(outside):
-        rows[outside] = _permute(rows[outside], keys[:, outside], half_bits)
-        outside = outside[rows[outside] >= num_rows]
-    return rows.astype(np.int64)
+        values[outside] = _permute(values[outside], keys[:, outside], half_bits)
+        outside = outside[values[outside] >= count]
+    return values.astype(np.int64)
 
 
 def _permute(
@@ -61,6 +72,6 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def _round_keys(seed: int, epoch: int) -> npt.NDArray[np.uint64]:
-    digest = hashlib.blake2b(f"{seed}/{epoch}".encode(), digest_size=64, person=b"sagan-order")
+def _round_keys(name: str) -> npt.NDArray[np.uint64]:
+    digest = hashlib.blake2b(name.encode(), digest_size=64, person=b"sagan-order")
     return np.frombuffer(digest.digest(), "<u8", _NUM_ROUNDS).astype(np.uint64)

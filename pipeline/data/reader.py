@@ -27,6 +27,8 @@ class Rows:
         )
         """[N], read-only."""
         self.labels.flags.writeable = False
+        self.shard_rows = tuple(len(shard.labels) for shard in shards)
+        """Rows of each shard, in the order of the rows."""
         self._images = [shard.images for shard in shards]
         self._keys = [shard.keys for shard in shards]
         self._starts = np.cumsum([0, *(len(images) for images in self._images)])

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.data.batches import Batches
+from pipeline.data.block_order import GlobalOrder
 from pipeline.data.reader import Rows
 from pipeline.evaluation.augmentation import random_affine
 from pipeline.evaluation.dataset_cnn import DatasetCnn, DatasetCnnConfig
@@ -37,7 +38,7 @@ def train_dataset_cnn(
         optimizer, PEAK_LEARNING_RATE, total_steps=max(2, num_batches)
     )
     draws = generator_at(seed, "dataset-cnn-augmentation")
-    with Batches(rows, seed, BATCH, start=0) as batches:
+    with Batches(rows, GlobalOrder(seed, len(rows)), BATCH, start=0) as batches:
         for _ in range(num_batches):
             images, labels = batches.next_batch()
             augmented = random_affine(from_uint8(images.to(device)), draws)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from models.ema import update_ema
 from pipeline.data.batches import Batches
+from pipeline.data.block_order import make_order
 from pipeline.data.reader import Rows
 from pipeline.images import from_uint8
 from pipeline.tracking.tracker import Tracker
@@ -91,7 +92,7 @@ def train(
         try:
             with Batches(
                 rows,
-                settings.seed,
+                make_order(settings.order, settings.seed, rows.shard_rows, settings.order_window),
                 batch,
                 start=state.nimg,
                 rank=processes.rank,

@@ -16,6 +16,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 RESULT_SOURCES = (
     "models/*.py",
     "pipeline/data/batches.py",
+    "pipeline/data/block_order.py",
     "pipeline/data/order.py",
     "pipeline/images.py",
     "pipeline/training/draws.py",

@@ -1,6 +1,7 @@
 """What the training loop needs to know, as plain data."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from models.configuration import DiscriminatorConfig, GeneratorConfig
 from pipeline.errors import UserError
@@ -40,6 +41,9 @@ class TrainSettings:
     precision: str
     """fp64, fp32 or bf16."""
     snapshot_kimg: float
+    order: Literal["global", "block"] = "global"
+    order_window: int = 8
+    """Shards that a block order mixes at a time."""
     on_nonfinite: str = "stop"
     """stop, or rollback to the newest checkpoint at half the rates."""
     max_rollbacks: int = 3

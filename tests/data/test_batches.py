@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipeline.data.batches import Batches
+from pipeline.data.block_order import GlobalOrder
 from pipeline.data.order import rows_at
 from pipeline.data.reader import Rows, open_dataset
 from tests.data.shards import random_samples, write_samples
@@ -26,7 +27,8 @@ def rows(tmp_path: Path, request: pytest.FixtureRequest) -> Rows:
 def _take(
     rows: Rows, count: int, batch: int, start: int, rank: int = 0, world_size: int = 1
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    with Batches(rows, 3, batch, start, rank=rank, world_size=world_size) as batches:
+    order = GlobalOrder(3, len(rows))
+    with Batches(rows, order, batch, start, rank=rank, world_size=world_size) as batches:
         return [batches.next_batch() for _ in range(count)]
 
 
@@ -70,7 +72,7 @@ def test_a_batch_may_be_larger_than_the_data_set_and_than_the_block(rows: Rows) 
 
 
 def test_batches_own_their_memory(rows: Rows) -> None:
-    with Batches(rows, 0, 8, 0) as batches:
+    with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
         first, _ = batches.next_batch()
         before = first.clone()
         for _ in range(10):
@@ -80,11 +82,11 @@ def test_batches_own_their_memory(rows: Rows) -> None:
 
 def _start_many(rows: Rows) -> None:
     for _ in range(50):
-        Batches(rows, 0, 8, 0).close()
+        Batches(rows, GlobalOrder(0, len(rows)), 8, 0).close()
 
 
 def _read_then_close(rows: Rows) -> None:
-    batches = Batches(rows, 0, 8, 0)
+    batches = Batches(rows, GlobalOrder(0, len(rows)), 8, 0)
     batches.next_batch()
     batches.close()
     batches.close()
@@ -111,7 +113,7 @@ def test_the_threads_exception_reaches_the_consumer(
         return gather(*args, **kwargs)
 
     monkeypatch.setattr(rows, "gather", fail_at_third)
-    with Batches(rows, 0, 8, 0) as batches:
+    with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
         batches.next_batch()
         batches.next_batch()
         for _ in range(2):
@@ -122,6 +124,6 @@ def test_the_threads_exception_reaches_the_consumer(
 def test_impossible_slices_are_refused(rows: Rows) -> None:
     for batch, rank, world_size in [(8, 0, 3), (0, 0, 1), (8, 2, 2), (8, -1, 2)]:
         with pytest.raises(ValueError, match="cannot be cut"):
-            Batches(rows, 0, batch, 0, rank=rank, world_size=world_size)
+            Batches(rows, GlobalOrder(0, len(rows)), batch, 0, rank=rank, world_size=world_size)
     with pytest.raises(ValueError, match="no rows"):
         Batches(Rows([], (4, 4, 3)), 0, 8, 0)
