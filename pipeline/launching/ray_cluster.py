@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import pipeline
 from pipeline.errors import Preempted, UserError
@@ -40,7 +42,12 @@ def ray_cluster(timeout_s: float) -> Iterator[None]:
             _join(address, timeout_s)
             yield
     finally:
-        ray.shutdown()
+        _shutdown()
+
+
+def on_this_node() -> NodeAffinitySchedulingStrategy:
+    """Where this process is, or nowhere."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def is_local() -> bool:
@@ -123,7 +130,6 @@ def _local_cluster() -> Iterator[None]:
             address="local",
             include_dashboard=False,
             object_store_memory=_LOCAL_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
             _temp_dir=folder,
         )
         yield
@@ -134,7 +140,7 @@ def _local_cluster() -> Iterator[None]:
         folder = ""
         raise
     finally:
-        ray.shutdown()
+        _shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
@@ -146,9 +152,29 @@ def _local_cluster() -> Iterator[None]:
 
 def _init(**options: Any) -> None:
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
-    except SystemExit:  # Ray's own answer to the signal while it starts
+        with _sigterm_kept():
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+    except SystemExit:  # Ray's own handler, where another thread took the signal
         raise Preempted("SIGTERM while Ray started") from None
+
+
+def _shutdown() -> None:
+    with _sigterm_kept():
+        ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    # Ray replaces the handler at both ends; the signal waits for the old one to be back.
+    # A cluster that is started meanwhile never hears it: a batch system that sends it to the whole
+    # group must not take Ray's processes from workers that save their state.
+    handler = signal.getsignal(signal.SIGTERM)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _python_path() -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 
@@ -30,10 +29,8 @@ class News:
     outcomes: dict[int, tuple[int, str]] = field(default_factory=dict)
     """(exit code, message) by rank."""
 
-    @property
-    def has_mistake(self) -> bool:
-        """Whether a worker raised UserError."""
-        return any(code == EXIT_USER_ERROR for code, _ in self.outcomes.values())
+    mistake_age_s: float = 0.0
+    """How long ago a worker first raised UserError; 0 where none did."""
 
     def raise_outcome(self) -> None:
         """Raises UserError as the first worker did that met one, or Preempted as the main one."""
@@ -52,6 +49,7 @@ class Desk:
     def __init__(self) -> None:
         self._news = News()
         self._stop_reason: str | None = None
+        self._mistake_s: float | None = None
 
     def say(self, line: str) -> None:
         """A line for the driver's stderr."""
@@ -71,10 +69,12 @@ class Desk:
     def end(self, rank: int, code: int, message: str) -> None:
         """Tells how a worker ended that must not be started again."""
         self._news.outcomes[rank] = (code, message)
+        if code == EXIT_USER_ERROR and self._mistake_s is None:
+            self._mistake_s = time.monotonic()
 
     def is_over(self) -> bool:
         """Whether the main worker is through, or any met a mistake of the user's."""
-        return 0 in self._news.outcomes or self._news.has_mistake
+        return 0 in self._news.outcomes or self._mistake_s is not None
 
     def ask_to_stop(self, reason: str) -> None:
         """Asks the workers to save what they have and end."""
@@ -87,14 +87,10 @@ class Desk:
     def read(self) -> News:
         """The news; the lines are handed out once."""
         news = News(**vars(self._news))
+        if self._mistake_s is not None:
+            news.mistake_age_s = time.monotonic() - self._mistake_s
         self._news.lines = []
         return news
-
-
-def open_desk() -> Any:
-    """The handle of a new desk on this node; it lasts as long as this process."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 class StopRequests:

@@ -6,41 +6,25 @@ one place on each and a mirror in S3 for the run folder. So must the working dir
 which relative ones are read.
 """
 
-import math
 import os
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.train.torch import TorchConfig
-from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
-from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from pipeline.config.params import Params
 from pipeline.errors import Preempted, UserError
-from pipeline.launching.ray_cluster import StopReason, ray_cluster, reserve_once
-from pipeline.launching.ray_desk import News, open_desk
-from pipeline.launching.ray_worker import FailureTeller, Task, work
+from pipeline.launching.ray_cluster import StopReason, on_this_node, ray_cluster, reserve_once
+from pipeline.launching.ray_desk import Desk, News
 from pipeline.launching.worker import TrainPaths
 from pipeline.training.interruption import Interruption
 
 _POLL_S = 0.25
 _MISTAKE_GRACE_S = 10.0  # for workers that do not notice one that another met alone
 _FORWARDED = ("MLFLOW_", "AWS_")  # beginnings of variables' names
-_SETTINGS = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +54,29 @@ class RayJob:
         return {name: amount for name, amount in bundle.items() if amount} or {"CPU": 1}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What each worker is told."""
+
+    desk: Any
+    """Handle of the desk."""
+    params: Params
+    paths: TrainPaths
+    use_gpu: bool
+    folder: str
+    """The driver's working directory."""
+    environment: Mapping[str, str]
+    """Variables that a worker gets where its node does not set them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitFailure:
+    """Why Ray Train gave up."""
+
+    is_lack_of_room: bool
+    text: str
+
+
 def run_in_ray(job: RayJob, params: Params, paths: TrainPaths) -> None:
     """Trains on the cluster that RAY_ADDRESS names, or on one of this machine.
 
@@ -79,18 +86,12 @@ def run_in_ray(job: RayJob, params: Params, paths: TrainPaths) -> None:
     """
     bundle = job.bundle
     with (
-        Interruption() as early,
-        _environment(job),
+        Interruption() as interruption,
         ray_cluster(job.join_timeout_s),
-        Interruption() as late,  # Ray has set a handler of its own meanwhile
         tempfile.TemporaryDirectory(prefix="sagan-lab-") as storage,
     ):
-
-        def stop_reason() -> str | None:
-            return early.reason() or late.reason()
-
-        reserve_once(bundle, job.num_workers, job.join_timeout_s, stop_reason)
-        desk = open_desk()
+        reserve_once(bundle, job.num_workers, job.join_timeout_s, interruption.reason)
+        desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=on_this_node()).remote()
         task = Task(
             desk=desk,
             params=params,
@@ -99,86 +100,40 @@ def run_in_ray(job: RayJob, params: Params, paths: TrainPaths) -> None:
             folder=os.getcwd(),
             environment={n: v for n, v in os.environ.items() if n.startswith(_FORWARDED)},
         )
-        fit = _Fit(_trainer(job, bundle, task, storage))
-        _watch(fit, desk, stop_reason)
-        _raise_end(fit, desk, job)
-
-
-def _trainer(job: RayJob, bundle: dict[str, float], task: Task, storage: str) -> TorchTrainer:
-    return TorchTrainer(
-        work,
-        train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if job.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=job.num_workers, use_gpu=job.use_gpu, resources_per_worker=bundle
-        ),
-        run_config=RunConfig(
-            name="train",
-            storage_path=storage,  # stays empty: checkpoints are in the run folder
-            failure_config=FailureConfig(
-                max_failures=job.max_failures, controller_failure_limit=job.max_failures
-            ),
-            callbacks=[FailureTeller(task.desk, job.max_failures)],
-            logging_config=LoggingConfig(log_level="ERROR"),
-        ),
-    )
-
-
-class _Fit:
-    """`trainer.fit()` on a thread, as the main one must answer signals."""
-
-    def __init__(self, trainer: TorchTrainer) -> None:
-        self.error: Exception | None = None
-        self._trainer = trainer
-        self._thread = threading.Thread(target=self._run, name="ray fit", daemon=True)
-        self._thread.start()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it ended within `seconds`."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
+        # In a process of its own, which can be ended while it waits for something.
+        fit = (
+            ray.remote(_fit)
+            .options(num_cpus=0, max_retries=0, scheduling_strategy=on_this_node())
+            .remote(job, task, storage)
+        )
         try:
-            self._trainer.fit()
-        except Exception as error:
-            self.error = error
+            _watch(fit, desk, interruption.reason)
+            failure = ray.get(fit)
+        finally:
+            news = _read(desk)
+            ray.cancel(fit, force=True)
+        news.raise_outcome()
+        _explain(failure, news, job)
 
 
-def _watch(fit: _Fit, desk: Any, stop_reason: StopReason) -> None:
+def _fit(job: RayJob, task: Task, storage: str) -> FitFailure | None:
+    from pipeline.launching.ray_trainer import fit  # takes seconds to import
+
+    return fit(job, task, storage)
+
+
+def _watch(fit: Any, desk: Any, stop_reason: StopReason) -> None:
     asked = False
-    give_up_s = math.inf
-    while not fit.wait(_POLL_S):
+    while not ray.wait([fit], timeout=_POLL_S)[0]:
         news = _read(desk)
-        if news.has_mistake:
-            give_up_s = min(give_up_s, time.monotonic() + _MISTAKE_GRACE_S)
-        if time.monotonic() > give_up_s:
-            return
+        if news.mistake_age_s > _MISTAKE_GRACE_S:
+            news.raise_outcome()
         reason = stop_reason()
         if reason is not None and not news.is_training and not news.outcomes:
             raise Preempted(f"{reason} while no worker was training; run the same command to go on")
         if reason is not None and not asked:
             asked = True
             desk.ask_to_stop.remote(reason)
-
-
-def _raise_end(fit: _Fit, desk: Any, job: RayJob) -> None:
-    news = _read(desk)
-    news.raise_outcome()
-    if fit.error is None:
-        return
-    if not isinstance(fit.error, TrainingFailedError):
-        raise fit.error
-    if news.num_failures > job.max_failures:
-        raise RuntimeError(
-            f"the workers failed more than runtime.max_failures = {job.max_failures} times; "
-            "their messages stand above"
-        )
-    raise UserError(
-        f"the Ray cluster had no room for {job.num_workers} workers of {job.bundle} within "
-        f"{job.join_timeout_s:g} s (runtime.join_timeout_s) after a failure; add nodes and run the "
-        f"same command to go on ({str(fit.error).strip().splitlines()[-1]})"
-    )
 
 
 def _read(desk: Any) -> News:
@@ -188,16 +143,18 @@ def _read(desk: Any) -> News:
     return news
 
 
-@contextmanager
-def _environment(job: RayJob) -> Iterator[None]:
-    settings: Mapping[str, str] = {
-        **_SETTINGS,
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(job.join_timeout_s),
-    }
-    ours = {name: value for name, value in settings.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            del os.environ[name]
+def _explain(failure: FitFailure | None, news: News, job: RayJob) -> None:
+    if failure is None and 0 in news.outcomes:
+        return
+    if news.num_failures > job.max_failures:
+        raise RuntimeError(
+            f"the workers failed more than runtime.max_failures = {job.max_failures} times; "
+            "their messages stand above"
+        )
+    if failure is not None and failure.is_lack_of_room:
+        raise UserError(
+            f"the Ray cluster had no room for {job.num_workers} workers of {job.bundle} within "
+            f"{job.join_timeout_s:g} s (runtime.join_timeout_s), {job.max_failures + 1} times in a "
+            "row; add nodes and run the same command to go on"
+        )
+    raise RuntimeError("Ray Train gave up" if failure is None else failure.text)

@@ -18,7 +18,7 @@ import psutil
 from tests.conftest import ROOT
 from tests.launching.job import free_port
 
-HEAD_IP = "127.0.0.1"
+HEAD_IP = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outer address
 # A dead node is noticed within seconds instead of half a minute.
 _QUICK = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -47,6 +47,11 @@ class RayNodes:
             kill_tree(process)
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def processes(self) -> list[psutil.Process]:
+        """All of the cluster."""
+        nodes = [psutil.Process(p.pid) for p in self._processes if p.poll() is None]
+        return [child for node in nodes for child in node.children(recursive=True)]
+
     def add(self, num_cpus: int) -> subprocess.Popen:
         """Starts another node; to be ended by `kill_tree`."""
         return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
@@ -68,7 +73,7 @@ class RayNodes:
         return tenant
 
     def _start(self, *options: str) -> subprocess.Popen:
-        number = len(self._processes) + 1
+        number = len(self._processes) + 2
         log = Path(self._folder, f"node-{number}.log")
         with open(log, "w") as output:
             process = subprocess.Popen(
@@ -129,7 +134,7 @@ def _hold(address: str) -> None:
     while sum(node["Alive"] for node in ray.nodes()) < 2:
         time.sleep(0.1)
     held = placement_group([{"CPU": 1, f"node:{HEAD_IP}": 0.001}])
-    held.wait()
+    assert held.wait()
     print("held", flush=True)
     sys.stdin.read()
 
