@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipeline.data.ingest import write_dataset
+from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,10 +17,9 @@ def digits_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of shards of the digits at 32x32; read it only."""
     out = tmp_path_factory.mktemp("digits") / "shards"
     write_dataset(
-        open_source("digits", None, 32, 1),
+        open_source("digits"),
         out,
-        resolution=32,
-        channels=1,
+        Recipe(resolution=32, channels=1),
         heldout_fraction=0.2,
         shard_rows=16384,
     )

@@ -20,6 +20,12 @@ from pipeline.config.sections import (
 from pipeline.config.system import resolve_system
 from pipeline.errors import UserError
 
+# Keys of `data`, and the sources that know such columns.
+_COLUMNS = {
+    "image_column": ("parquet",),
+    "label_column": ("parquet", "webdataset", "cifar100"),
+}
+
 
 class Params(Section):
     """All of `params.yaml`."""
@@ -35,8 +41,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         resolve_system(self.model, self.train, self.data.resolution)
-        if self.data.source == "folder" and self.data.path is None:
-            raise ValueError("data.path is missing; source: folder needs the images' folder there")
+        self._check_data()
         needs_weights = "inception-v3-compat" in self.reference.extractors
         if needs_weights and self.reference.inception_weights is None:
             raise ValueError(
@@ -44,6 +49,27 @@ class Params(Section):
                 "needs a weights file there, or `download`"
             )
         return self
+
+    def _check_data(self) -> None:
+        data = self.data
+        if data.source == "digits":
+            unused = [key for key in ("path", *_COLUMNS) if getattr(data, key) is not None]
+        else:
+            unused = [
+                key
+                for key, sources in _COLUMNS.items()
+                if getattr(data, key) is not None and data.source not in sources
+            ]
+        if unused:
+            raise ValueError(f"data.{unused[0]} has no effect with source: {data.source}; unset it")
+        if data.source != "digits" and data.path is None:
+            raise ValueError(
+                f"data.path is missing; source: {data.source} needs the images' place there"
+            )
+        if data.path == "download" and not data.source.startswith("cifar"):
+            raise ValueError(
+                f"data.path = 'download' is for cifar10 and cifar100, not for {data.source}"
+            )
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:

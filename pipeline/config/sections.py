@@ -25,16 +25,55 @@ class Section(BaseModel):
 class DataSection(Section):
     """What the shards hold; read by `shard`."""
 
-    source: Literal["digits", "folder"] = Field(
-        "digits", description="digits (ships with scikit-learn) or folder (one sub-folder a class)"
+    source: Literal[
+        "digits", "folder", "cifar10", "cifar100", "imagenet", "parquet", "webdataset"
+    ] = Field(
+        "digits",
+        description="digits (ships with scikit-learn), folder (one sub-folder a class), or what "
+        "the name says",
     )
-    path: str | None = Field(None, description="the image folder, for source: folder")
+    path: str | None = Field(
+        None,
+        description="where it is: a path or s3://bucket/prefix; for CIFAR also `download`",
+    )
+    image_column: str | None = Field(
+        None, description="Parquet's column of images; null: the only one there is"
+    )
+    label_column: str | None = Field(
+        None,
+        description="where labels are: Parquet's column, WebDataset's field of .json, CIFAR-100's "
+        "coarse_labels; null: the usual place",
+    )
+    classes: list[str] | None = Field(
+        None, min_length=1, description="names of the classes to take; null: all"
+    )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="most images to take, chosen by a hash of the key, each class by its share",
+    )
     resolution: Literal[32, 64, 128] = Field(32, description="side of the square images, pixels")
     channels: Literal[1, 3] = Field(1, description="1 (grey) or 3 (RGB)")
+    resize: Literal["bicubic", "lanczos", "box"] = Field(
+        "bicubic", description="filter, antialiased; bicubic is the quick one"
+    )
+    crop: Literal["center", "long-edge"] = Field(
+        "center",
+        description="largest square: from the middle, or from where along the long edge a hash of "
+        "the key says",
+    )
+    background: str = Field(
+        "white",
+        pattern=r"^(white|black|#[0-9a-fA-F]{6})$",
+        description="seen through transparent pixels: white, black or #rrggbb",
+    )
     heldout_fraction: Float = Field(
         0.2, ge=0.0, lt=1.0, description="share held out of training, by a hash of the key"
     )
     shard_rows: int = Field(16384, ge=1, description="most images in one shard")
+    max_rejected_fraction: Float = Field(
+        0.01, ge=0.0, lt=1.0, description="share of unusable images above which there are no shards"
+    )
 
 
 class ReferenceSection(Section):
@@ -205,6 +244,9 @@ class RuntimeSection(Section):
     )
     peer_timeout_s: Float = Field(
         1800, gt=0, description="how long a process waits for a silent one before it gives up"
+    )
+    ingest_workers: int | None = Field(
+        None, ge=1, description="processes that decode images for the shards; null: one a core"
     )
     runs_dir: str = Field("runs", min_length=1, description="folder of the run folders")
     mirror: str | None = Field(

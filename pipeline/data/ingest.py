@@ -1,157 +1,170 @@
-"""Writes a source's images as a folder of shards that appears whole or not at all."""
+"""Writes a source's images as a folder of shards that appears whole or not at all.
+
+Until then the shards lie in `<out>.tmp`, from where an ingest that was killed takes what it has.
+"""
 
 import dataclasses
+import fcntl
+import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+from tqdm import tqdm
 
 from pipeline.data.manifest import (
     FORMAT_VERSION,
+    LIST_FILES,
     MANIFEST_FILE,
     SHARD_FILE,
-    SPLITS,
     Manifest,
-    ShardEntry,
     Split,
     identity_digest,
     write_manifest,
 )
-from pipeline.data.shard_file import write_shard
+from pipeline.data.outcome import make_observations, make_splits
+from pipeline.data.plan import plan_shards
+from pipeline.data.processes import Runner, run_here
+from pipeline.data.recipe import VERSIONS, Recipe
+from pipeline.data.rejects import Rejected, check_rejected
+from pipeline.data.shard_task import ShardResult, ShardTask
 from pipeline.data.sources.source import Source
-from pipeline.data.split import is_heldout
 from pipeline.errors import UserError
-from pipeline.storage.atomic import atomic_write
-from pipeline.storage.digest import sha256_file
-
-_MAX_SHARD_BYTES = 2**28
-"""Pixels of one shard: what a split holds in memory while its shard fills."""
-
-
-class _SplitWriter:
-    """Collects the rows of one split and writes a shard whenever one is full."""
-
-    def __init__(
-        self, folder: Path, name: str, shape: tuple[int, int, int], num_classes: int, max_rows: int
-    ) -> None:
-        self._folder = folder
-        self._name = name
-        # Memory that no row has touched yet costs nothing.
-        self._images = np.empty((max_rows, *shape), np.uint8)
-        self._labels: list[int] = []
-        self._keys: list[str] = []
-        self._shards: list[ShardEntry] = []
-        self._class_counts = np.zeros(num_classes, np.int64)
-
-    def add(self, key: str, image: npt.NDArray[np.uint8], label: int) -> None:
-        assert image.shape == self._images.shape[1:]
-        self._images[len(self._keys)] = image
-        self._labels.append(label)
-        self._keys.append(key)
-        self._class_counts[label] += 1
-        if len(self._keys) == len(self._images):
-            self._flush()
-
-    def finish(self) -> Split:
-        if self._keys:
-            self._flush()
-        return Split(
-            rows=int(self._class_counts.sum()),
-            class_counts=tuple(self._class_counts.tolist()),
-            shards=tuple(self._shards),
-        )
-
-    def _flush(self) -> None:
-        rows = len(self._keys)
-        path = self._folder / f"{self._name}-{len(self._shards):05}.arrow"
-        with atomic_write(path) as tmp:
-            write_shard(tmp, self._images[:rows], np.array(self._labels, np.int32), self._keys)
-        entry = ShardEntry(
-            file=path.name, rows=rows, bytes=path.stat().st_size, sha256=sha256_file(path)
-        )
-        self._shards.append(entry)
-        self._labels.clear()
-        self._keys.clear()
+from pipeline.storage.atomic import write_text
 
 
 def write_dataset(
     source: Source,
     out: Path,
+    recipe: Recipe,
     *,
-    resolution: int,
-    channels: int,
     heldout_fraction: float,
     shard_rows: int,
+    max_rejected_fraction: float = 0.01,
+    run: Runner = run_here,
 ) -> Manifest:
     """Writes shards of at most `shard_rows` images, then the manifest, to the folder `out`.
 
-    The source's images are uint8 [resolution, resolution, channels]. An earlier folder of shards
-    is replaced at the end. Raises UserError where `out` holds anything else, where the source's
-    images cannot be read, and where a class has no image to train on.
+    Images that cannot be decoded are listed in `rejected.jsonl`, ones with equal pixels in
+    `duplicates.jsonl`. The bytes do not depend on `run`. An earlier folder of shards is replaced at
+    the end. Raises UserError where `out` holds anything else, where more than
+    `max_rejected_fraction` of the images are rejected, and where a class has no image to train on.
     """
     _check_replaceable(out)
-    tmp = out.with_name(out.name + ".tmp")
-    shutil.rmtree(tmp, ignore_errors=True)
-    try:
-        tmp.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{tmp} cannot be made ({error.strerror}); choose another --out") from None
-    try:
-        manifest = _write(source, tmp, resolution, channels, heldout_fraction, shard_rows)
+    staging = out.with_name(out.name + ".tmp")
+    with _locked(staging):
+        folder, receipts = staging / "shards", staging / "receipts"
+        folder.mkdir(exist_ok=True)
+        receipts.mkdir(exist_ok=True)
+        tasks = plan_shards(source, recipe, folder, receipts, heldout_fraction, shard_rows)
+        _remove_strangers(staging, tasks)
+        results = _run(tasks, run)
+        rejected = [
+            Rejected(key=task.items.keys[position], reason=reason)
+            for task, result in zip(tasks, results, strict=True)
+            for position, reason in result.rejected
+        ]
+        _write_lines(staging / "rejected.jsonl", [dataclasses.asdict(r) for r in rejected])
+        check_rejected(
+            rejected, len(source.items), max_rejected_fraction, staging / "rejected.jsonl"
+        )
+        splits = make_splits(source, tasks, results, heldout_fraction)
+        observations, doubles = make_observations(source, tasks, results, rejected)
+        _write_lines(folder / "rejected.jsonl", [dataclasses.asdict(r) for r in rejected])
+        _write_lines(folder / "duplicates.jsonl", doubles)
+        manifest = _manifest(source, recipe, splits, heldout_fraction, observations)
+        write_manifest(folder, manifest)
         if out.exists():
             shutil.rmtree(out)  # checked above: nothing but shards was in it
-        os.replace(tmp, out)
-    except BaseException:
-        shutil.rmtree(tmp, ignore_errors=True)
-        raise
+        os.replace(folder, out)
+        shutil.rmtree(staging)
     return manifest
 
 
-def _write(
-    source: Source,
-    folder: Path,
-    resolution: int,
-    channels: int,
-    heldout_fraction: float,
-    shard_rows: int,
-) -> Manifest:
-    shape = (resolution, resolution, channels)
-    max_rows = max(1, min(shard_rows, _MAX_SHARD_BYTES // int(np.prod(shape))))
-    num_classes = len(source.class_names)
-    writers = {name: _SplitWriter(folder, name, shape, num_classes, max_rows) for name in SPLITS}
-    for key, image, label in source.samples():
-        name = "heldout" if is_heldout(key, heldout_fraction) else "train"
-        writers[name].add(key, image, label)
-    splits = {name: writer.finish() for name, writer in writers.items()}
-    for name, count in zip(source.class_names, splits["train"].class_counts, strict=True):
-        if count == 0:
+@contextmanager
+def _locked(staging: Path) -> Iterator[None]:
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        lock = (staging / "lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{staging} cannot be made ({error.strerror}); choose another --out"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise UserError(
-                f"class {name!r} has no image left to train on at data.heldout_fraction "
-                f"{heldout_fraction}; add images or lower the fraction"
-            )
-    versions = {**source.preprocessing["versions"], "pyarrow": pa.__version__}
+                f"another process is writing shards to {staging}; wait until it has ended"
+            ) from None
+        try:
+            yield
+        finally:
+            # Of a failure that completed no shard nothing is worth keeping.
+            if staging.exists() and not any((staging / "receipts").glob("*")):
+                shutil.rmtree(staging)
+
+
+def _remove_strangers(staging: Path, tasks: Sequence[ShardTask]) -> None:
+    """What an ingest of other images has left."""
+    known = {path for task in tasks for path in (task.path, task.receipt)}
+    known |= {(staging / name).absolute() for name in ("lock", "shards", "receipts")}
+    for path in [*staging.iterdir(), *staging.glob("shards/*"), *staging.glob("receipts/*")]:
+        if path.absolute() not in known:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _run(tasks: Sequence[ShardTask], run: Runner) -> list[ShardResult]:
+    """The results in the order of the tasks, with a bar on a terminal."""
+    sizes = {task.path.name: len(task.items) for task in tasks}
+    found: dict[str, ShardResult] = {}
+    with tqdm(total=sum(sizes.values()), unit=" images", disable=None) as bar:
+        for result in run(tasks):
+            found[result.file] = result
+            bar.update(sizes[result.file])
+    return [found[task.path.name] for task in tasks]
+
+
+def _manifest(
+    source: Source,
+    recipe: Recipe,
+    splits: Mapping[str, Split],
+    heldout_fraction: float,
+    observations: Mapping[str, Any],
+) -> Manifest:
+    versions = {
+        **VERSIONS, "pyarrow": pa.__version__, **source.preprocessing.get("versions", {})
+    }  # fmt: skip
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=source.name,
-        resolution=resolution,
-        channels=channels,
+        resolution=recipe.resolution,
+        channels=recipe.channels,
         class_names=source.class_names,
         rows=sum(split.rows for split in splits.values()),
         splits=splits,
         source=source.origin,
         preprocessing={
+            **recipe.describe(),
             **source.preprocessing,
             "heldout_fraction": float(heldout_fraction),
             "versions": versions,
         },
+        observations=observations,
         digest="",
     )
-    manifest = dataclasses.replace(manifest, digest=identity_digest(manifest))
-    write_manifest(folder, manifest)
-    return manifest
+    return dataclasses.replace(manifest, digest=identity_digest(manifest))
+
+
+def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    if lines:
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -159,7 +172,8 @@ def _check_replaceable(out: Path) -> None:
         raise UserError(f"{out} is a link; --out must be a folder that can be replaced")
     if out.is_dir():
         for entry in out.iterdir():
-            if entry.name != MANIFEST_FILE and not SHARD_FILE.fullmatch(entry.name):
+            known = entry.name in (MANIFEST_FILE, *LIST_FILES) or SHARD_FILE.fullmatch(entry.name)
+            if not known:
                 raise UserError(
                     f"{out} holds {entry.name}, which is no shard; choose another --out or empty it"
                 )

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -15,10 +15,15 @@ from pipeline.storage.digest import digest_json
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SPLITS = ("train", "heldout")
+LIST_FILES = ("rejected.jsonl", "duplicates.jsonl")
+"""What lies beside the shards for people; no reader needs it."""
 
 SHARD_FILE = re.compile(r"(train|heldout)-\d{5}\.arrow", re.ASCII)
-# In the manifest, under no digest: a path or a library version alone makes no other data set.
-_NO_IDENTITY = ("name", "source", "digest")
+# In the manifest, under no digest: a path or a library version alone makes no other data set, and
+# what was noticed follows from the content.
+_NO_IDENTITY = ("name", "source", "observations", "digest")
+# What manifests of earlier programs lack.
+_ABSENT: Mapping[str, Any] = {"observations": {}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +75,9 @@ class Manifest:
     preprocessing: Mapping[str, Any]
     """What was done to them; `versions` names the libraries that did it."""
     digest: str
-    """Hex SHA-256 of all that identifies the data set: everything but name, source and versions."""
+    """Hex SHA-256 of all that identifies the data set: its content and what was done to it."""
+    observations: Mapping[str, Any] = field(default_factory=dict)
+    """What was noticed: `warnings`, `note`, `rejected`, `duplicates`, `enlarged`."""
 
 
 def identity_digest(manifest: Manifest) -> str:
@@ -136,6 +143,7 @@ def _parse(kind: Any, value: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
         fields = {field.name: field.type for field in dataclasses.fields(kind)}
+        value = {**_ABSENT, **value} if kind is Manifest else value
         if value.keys() != fields.keys():
             raise ValueError(f"{kind.__name__} has keys {sorted(value)}, not {sorted(fields)}")
         return kind(**{name: _parse(fields[name], value[name]) for name in fields})

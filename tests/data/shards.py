@@ -1,16 +1,22 @@
 """Small folders of shards for the tests of this room."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.data.ingest import write_dataset
 from pipeline.data.manifest import Manifest
-from pipeline.data.sources.source import Sample, Source
+from pipeline.data.recipe import Recipe
+from pipeline.data.sources.arrays import array_source
+from pipeline.data.sources.source import Source
 
 RESOLUTION = 4
 CHANNELS = 3
+RECIPE = Recipe(resolution=RESOLUTION, channels=CHANNELS)
+
+Sample = tuple[str, npt.NDArray[np.uint8], int]
+"""Key, image uint8 [H, W, C], label."""
 
 
 def random_samples(count: int, num_classes: int, seed: int = 0) -> list[Sample]:
@@ -18,6 +24,20 @@ def random_samples(count: int, num_classes: int, seed: int = 0) -> list[Sample]:
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (count, RESOLUTION, RESOLUTION, CHANNELS), np.uint8)
     return [(f"caf\u00e9/{i}.png", images[i], i % num_classes) for i in range(count)]
+
+
+def sample_source(samples: list[Sample], num_classes: int, name: str = "random") -> Source:
+    """The samples as a source."""
+    keys, images, labels = zip(*samples, strict=True)
+    return array_source(
+        name,
+        [f"class {label}" for label in range(num_classes)],
+        keys,
+        images,
+        labels,
+        origin={"kind": "test"},
+        preprocessing={"resize": "none"},
+    )
 
 
 def write_samples(
@@ -30,22 +50,10 @@ def write_samples(
     name: str = "random",
 ) -> Manifest:
     """Writes the samples as shards."""
-
-    def read() -> Iterator[Sample]:
-        yield from samples
-
-    source = Source(
-        name=name,
-        class_names=tuple(f"class {label}" for label in range(num_classes)),
-        samples=read,
-        origin={"kind": "test", "path": str(out)},
-        preprocessing={"resize": "none", "versions": {"numpy": np.__version__}},
-    )
     return write_dataset(
-        source,
+        sample_source(samples, num_classes, name),
         out,
-        resolution=RESOLUTION,
-        channels=CHANNELS,
+        RECIPE,
         heldout_fraction=heldout_fraction,
         shard_rows=shard_rows,
     )

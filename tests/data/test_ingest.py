@@ -1,8 +1,9 @@
 """Shards hold what the source gave, in whole folders with a digest of their content."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,10 @@ import pytest
 from pipeline.data.ingest import write_dataset
 from pipeline.data.manifest import identity_digest, read_manifest
 from pipeline.data.reader import open_dataset
-from pipeline.data.sources.source import Sample, Source
+from pipeline.data.shard_task import ShardResult, ShardTask, make_shard
 from pipeline.data.split import is_heldout
 from pipeline.errors import UserError
-from tests.data.shards import random_samples, write_samples
+from tests.data.shards import RECIPE, Sample, random_samples, sample_source, write_samples
 
 
 @pytest.mark.parametrize("shard_rows", [1, 7, 1000])
@@ -102,21 +103,21 @@ def test_a_new_folder_replaces_the_old_one(tmp_path: Path) -> None:
 
 
 def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
-    def broken() -> Iterator[Sample]:
-        yield from random_samples(30, 2)
+    def broken(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
+        yield make_shard(tasks[0])
         raise OSError("no space left on device")
 
-    source = Source(
-        name="broken", class_names=("a", "b"), samples=broken, origin={},
-        preprocessing={"versions": {}},
-    )  # fmt: skip
-    for out in (tmp_path / "new", tmp_path / "old"):
-        if out.name == "old":
-            before = write_samples(random_samples(8, 2), out, num_classes=2, shard_rows=8)
-        with pytest.raises(OSError, match="no space"):
-            write_dataset(source, out, resolution=4, channels=3, heldout_fraction=0.2, shard_rows=4)
-    assert read_manifest(tmp_path / "old") == before
-    assert list(tmp_path.iterdir()) == [tmp_path / "old"]
+    out = tmp_path / "shards"
+    before = write_samples(random_samples(8, 2), out, num_classes=2, shard_rows=8)
+    samples = random_samples(30, 2)
+    options: dict[str, Any] = {"heldout_fraction": 0.25, "shard_rows": 4}
+    with pytest.raises(OSError, match="no space"):
+        write_dataset(sample_source(samples, 2), out, RECIPE, run=broken, **options)
+    assert read_manifest(out) == before
+    assert (tmp_path / "shards.tmp" / "shards" / "train-00000.arrow").exists()
+    after = write_dataset(sample_source(samples, 2), out, RECIPE, **options)
+    assert after == write_samples(samples, tmp_path / "other", num_classes=2, shard_rows=4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "shards"]
 
 
 def test_a_killed_runs_leftover_is_no_obstacle(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Small data sets and models to evaluate."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.data.ingest import write_dataset
 from pipeline.data.manifest import Manifest
-from pipeline.data.sources.source import Sample, Source
+from pipeline.data.recipe import Recipe
+from pipeline.data.sources.arrays import array_source
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
 
 NUM_CLASSES = 3
@@ -29,27 +29,26 @@ def write_stripes(
 ) -> Manifest:
     """Shards of up to three classes: on noise a bright stripe, left, in the middle or right."""
     random = np.random.default_rng(seed)
-
-    def samples() -> Iterator[Sample]:
-        for i in range(per_class * num_classes):
-            label = i % num_classes
-            image = random.integers(0, 120, (resolution, resolution, channels), np.uint8)
-            left = resolution * (2 + 5 * label) // 16
-            image[:, left : left + resolution // 8] += 120
-            yield f"{seed}/{i}", image, label
-
-    source = Source(
-        name="stripes",
-        class_names=("left", "middle", "right")[:num_classes],
-        samples=samples,
+    labels = [i % num_classes for i in range(per_class * num_classes)]
+    images = []
+    for label in labels:
+        image = random.integers(0, 120, (resolution, resolution, channels), np.uint8)
+        left = resolution * (2 + 5 * label) // 16
+        image[:, left : left + resolution // 8] += 120
+        images.append(image)
+    source = array_source(
+        "stripes",
+        ("left", "middle", "right")[:num_classes],
+        [f"{seed}/{i}" for i in range(len(labels))],
+        images,
+        labels,
         origin={"kind": "made", "path": str(folder)},
-        preprocessing={"resize": "none", "versions": {}},
+        preprocessing={"resize": "none"},
     )
     return write_dataset(
         source,
         folder,
-        resolution=resolution,
-        channels=channels,
+        Recipe(resolution=resolution, channels=channels),
         heldout_fraction=heldout_fraction,
         shard_rows=50,
     )

@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipeline.data.ingest import write_dataset
 from pipeline.data.reader import open_dataset
-from pipeline.data.sources.source import Source
+from pipeline.data.recipe import Recipe
+from pipeline.data.sources.arrays import array_source
 from pipeline.reporting.build import ReportOutputs
 from pipeline.reporting.inputs import ReportPaths
 from pipeline.storage.atomic import write_json
@@ -46,21 +47,18 @@ class StageOutputs:
 def write_shards(folder: Path, class_names: tuple[str, ...], channels: int, name: str) -> Path:
     """Shards of random 32x32 images, six of each class."""
     images = np.random.default_rng(0).integers(0, 256, (32, 32, channels), np.uint8)
-
-    def samples():
-        for index in range(6 * len(class_names)):
-            yield f"image-{index}", np.roll(images, index, axis=1), index % len(class_names)
-
-    source = Source(
-        name=name,
-        class_names=class_names,
-        samples=samples,
+    count = 6 * len(class_names)
+    source = array_source(
+        name,
+        class_names,
+        [f"image-{index}" for index in range(count)],
+        [np.roll(images, index, axis=1) for index in range(count)],
+        [index % len(class_names) for index in range(count)],
         origin={"kind": "random", "path": f"/somewhere/{name}"},
-        preprocessing={"resize": "none", "versions": {"numpy": np.__version__}},
+        preprocessing={"resize": "none"},
     )
-    write_dataset(
-        source, folder, resolution=32, channels=channels, heldout_fraction=0.2, shard_rows=1000
-    )
+    recipe = Recipe(resolution=32, channels=channels)
+    write_dataset(source, folder, recipe, heldout_fraction=0.2, shard_rows=1000)
     return folder
 
 

@@ -1,5 +1,6 @@
 """The stage as DVC runs it: a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from PIL import Image
 
 from pipeline.data.ingest import write_dataset
 from pipeline.data.reader import open_dataset
+from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
 from stages.shard import main
 
@@ -40,10 +42,9 @@ def test_digits_become_shards_with_a_fixed_digest(tmp_path: Path) -> None:
     assert f"digest {manifest.digest[:12]}" in run.stdout
 
     again = write_dataset(
-        open_source("digits", None, 32, 1),
+        open_source("digits"),
         tmp_path / "elsewhere",
-        resolution=32,
-        channels=1,
+        Recipe(resolution=32, channels=1),
         heldout_fraction=0.2,
         shard_rows=16384,
     )
@@ -59,30 +60,42 @@ def test_a_folder_of_images_becomes_shards(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.jpg")
     (tmp_path / "photos" / "cat" / "notes.txt").touch()
     (tmp_path / "params.yaml").write_text(
-        "data: {source: folder, path: photos, resolution: 64, channels: 3, shard_rows: 7}\n"
+        "data: {source: folder, path: photos, resolution: 64, channels: 3, shard_rows: 7,\n"
+        "  max_rejected_fraction: 0.05}\n"
     )
     run = _run(tmp_path, "--out", "shards")
-    assert (run.returncode, run.stderr) == (0, "")
-    assert "passed over: 1 .txt files" in run.stdout
+    assert run.returncode == 0
+    assert run.stderr == (
+        "warning: 2 of 2 classes have fewer than 50 images: 'cat' with 20, 'dog' with 20\n"
+        "warning: 40 of 40 originals are smaller than the shards' resolution\n"
+    )
+    assert "1 images rejected, listed in shards/rejected.jsonl" in run.stdout
+    rejected = (tmp_path / "shards" / "rejected.jsonl").read_text()
+    assert rejected == '{"key": "cat/notes.txt", "reason": ".txt is not an image\'s"}\n'
     dataset = open_dataset(tmp_path / "shards")
     assert dataset.manifest.class_names == ("cat", "dog")
     assert dataset.manifest.rows == 40
     assert dataset.train.gather(np.arange(3)).shape == (3, 64, 64, 3)
 
 
-def test_a_mistake_ends_in_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_mistake_ends_in_one_sentence_and_leaves_the_list(tmp_path: Path) -> None:
     damaged = tmp_path / "photos" / "cat" / "1.png"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"\x89PNG")
-    (tmp_path / "params.yaml").write_text("data: {source: folder, path: photos}\n")
+    (tmp_path / "params.yaml").write_text(
+        "data: {source: folder, path: photos, heldout_fraction: 0}\n"
+    )
     run = _run(tmp_path, "--out", "shards")
     assert run.returncode == 2
-    assert run.stderr.startswith(
-        "error: 1 of 1 images cannot be decoded; repair or remove photos/cat/1.png ("
+    assert run.stderr == (
+        "error: 1 of 1 images cannot be used, more than data.max_rejected_fraction = 0.01 allows; "
+        "shards.tmp/rejected.jsonl lists them: cat/1.png (no known image format; it begins with "
+        "b'\\x89PNG')\n"
     )
-    assert run.stderr.count("\n") == 1
     assert run.stdout == ""
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["params.yaml", "photos"]
+    listed = json.loads((tmp_path / "shards.tmp" / "rejected.jsonl").read_text())
+    assert listed["key"] == "cat/1.png"
+    assert not (tmp_path / "shards").exists()
 
 
 def test_help_explains_the_section(

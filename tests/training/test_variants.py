@@ -15,6 +15,7 @@ from pipeline.config.params import Params
 from pipeline.config.training import train_settings
 from pipeline.data.ingest import write_dataset
 from pipeline.data.reader import Dataset, open_dataset
+from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.checkpoint import Checkpoints
@@ -35,10 +36,9 @@ def digits_at(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Datas
     def digits_at(resolution: int) -> Dataset:
         folder = tmp_path_factory.mktemp("digits") / str(resolution)
         write_dataset(
-            open_source("digits", None, resolution, 1),
+            open_source("digits"),
             folder,
-            resolution=resolution,
-            channels=1,
+            Recipe(resolution=resolution, channels=1),
             heldout_fraction=0.9,
             shard_rows=4096,
         )

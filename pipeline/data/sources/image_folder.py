@@ -1,128 +1,135 @@
-"""A folder of images with one sub-folder a class."""
+"""A folder of images with one sub-folder a class, on this machine or in S3."""
 
-import os
-import struct
-import zlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NoReturn
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from PIL import Image
+import numpy as np
 
-from pipeline.data.sources.source import Sample, Source
-from pipeline.data.sources.square import RECIPE, VERSIONS, to_square
+from pipeline.data.sources.files import Entry, Listing, Place, list_files, short_name
+from pipeline.data.sources.source import Items, Source, Unreadable
 from pipeline.errors import UserError
 
-_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
+# fmt: off
+SUFFIXES = frozenset((
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pcx", ".pgm", ".png",
+    ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+))
+# fmt: on
 _EXPECTED = "expected one sub-folder a class with images in it, such as <path>/cat/1.png"
-
-# Every way in which Pillow's decoders fail on damaged bytes.
-_DECODE_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    TypeError,
-    LookupError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing", "eval"))
+_MAX_NAMED = 3
 
 
-def open_image_folder(path: str | Path, resolution: int, channels: int) -> Source:
+def open_image_folder(path: str | Path, cache: Path | None = None) -> Source:
     """The images below `path`, one class a sub-folder, classes in the order of their names.
 
-    Sub-folders of a class belong to it; hidden files and folders are passed over. Raises UserError
-    when the folder is not of that form. `samples` raises one for files that cannot be decoded.
+    Sub-folders of a class belong to it; hidden files and folders are passed over, and other files
+    without an image's name are items that cannot be read. Raises UserError when the folder is not
+    of that form.
     """
-    root = Path(path)
-    if not root.exists():
-        raise UserError(f"data.path: {root} does not exist; {_EXPECTED}")
-    if not root.is_dir():
-        raise UserError(f"data.path: {root} is a file; {_EXPECTED}")
-    try:
-        entries = list(root.iterdir())
-    except OSError as error:
-        _refuse(error)
-    class_names = sorted(e.name for e in entries if e.is_dir() and _is_visible(e.name))
-    num_loose = sum(_is_image(entry.name) for entry in entries if entry.is_file())
-    if not class_names:
-        found = f"has {num_loose} images directly in it" if num_loose else "has no sub-folder"
-        raise UserError(f"data.path: {root} {found}; {_EXPECTED}")
+    listing = list_files(str(path), cache, _EXPECTED)
+    return folder_source(listing, str(path), {"kind": "folder", "path": str(path)})
 
-    files: list[tuple[str, int]] = []  # path below the root and label
-    others: Counter[str] = Counter({"images outside of a class": num_loose})
-    for label, name in enumerate(class_names):
-        images = _images_below(root, name, others)
-        if not images:
+
+def folder_source(
+    listing: Listing,
+    path: str,
+    origin: Mapping[str, str],
+    class_names: Mapping[str, str] | None = None,
+) -> Source:
+    """The source of a listed folder; `class_names` renames classes by their folders."""
+    if listing.is_file:
+        raise UserError(f"data.path: {path} is a file; {_EXPECTED}")
+    by_class: dict[str, list[Entry]] = {name: [] for name in listing.folders}
+    loose: list[Entry] = []
+    for entry in listing.entries:
+        folder, slash, _ = entry.name.partition("/")
+        (by_class[folder] if slash else loose).append(entry)
+    num_loose = sum(is_image(entry.name) for entry in loose)
+    if not by_class:
+        found = (
+            f"has {num_loose} images directly in it and no sub-folder; where it is the folder of "
+            "one class, name the one that it is in"
+            if num_loose
+            else "has no sub-folder and no image"
+        )
+        raise UserError(f"data.path: {path} {found}; {_EXPECTED}")
+    warnings = _check_depth(path, by_class)
+    for name, entries in by_class.items():
+        if not any(is_image(entry.name) for entry in entries):
             raise UserError(
-                f"data.path: class folder {root / name} has no images "
-                f"({', '.join(sorted(_SUFFIXES))}); fill it or remove it"
+                f"data.path: class folder {path}/{name} has no images "
+                f"({', '.join(sorted(SUFFIXES))}); fill it or remove it"
             )
-        files += [(image, label) for image in images]
-    passed_over = ", ".join(f"{count} {what}" for what, count in sorted(others.items()) if count)
+    note = f"passed over: {num_loose} images outside of a class" if num_loose else ""
     return Source(
-        name=root.resolve().name,
-        class_names=tuple(class_names),
-        samples=lambda: _samples(root, files, resolution, channels),
-        origin={"kind": "folder", "path": str(path)},
-        preprocessing={**RECIPE, "versions": VERSIONS},
-        note=f"passed over: {passed_over}" if passed_over else "",
+        name=short_name(path),
+        class_names=tuple((class_names or {}).get(name, name) for name in by_class),
+        items=_items(by_class),
+        read=_FolderReader(listing.place),
+        origin=origin,
+        preprocessing={},
+        note=note,
+        warnings=warnings,
     )
 
 
-def _samples(
-    root: Path, files: Sequence[tuple[str, int]], resolution: int, channels: int
-) -> Iterator[Sample]:
-    damaged: list[str] = []
-    for key, label in files:
-        try:
-            with Image.open(root / key) as image:
-                square = to_square(image, resolution, channels)
-        except _DECODE_ERRORS as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            damaged.append(f"{root / key} ({reason})")
-            continue
-        # After the first damaged file the rest is only looked at, so that one run finds them all.
-        if not damaged:
-            yield key, square, label
-    if damaged:
-        more = f"; further ones: {', '.join(damaged[1:5])}" if len(damaged) > 1 else ""
-        raise UserError(
-            f"{len(damaged)} of {len(files)} images cannot be decoded; "
-            f"repair or remove {damaged[0]}{more}{', ...' if len(damaged) > 5 else ''}"
-        )
+def is_image(name: str) -> bool:
+    """Whether a file's name is an image's."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _images_below(root: Path, class_name: str, others: Counter[str]) -> list[str]:
-    """Paths of the class's images below the root, with `/`, in the order of the characters."""
-    images = []
-    for folder, sub_folders, names in os.walk(root / class_name, onerror=_refuse):
-        sub_folders[:] = filter(_is_visible, sub_folders)
-        for name in filter(_is_visible, names):
-            if _is_image(name):
-                images.append((Path(folder) / name).relative_to(root).as_posix())
+@dataclass(frozen=True)
+class _FolderReader:
+    place: Place
+
+    def __call__(self, items: Items) -> Iterator[bytes | Unreadable]:
+        contents = self.place.read([key for key in items.keys if is_image(key)])
+        for key in items.keys:
+            if is_image(key):
+                yield next(contents)
             else:
-                others[f"{Path(name).suffix.lower() or 'suffixless'} files"] += 1
-    for image in images:
-        try:
-            image.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"data.path: the name {image!a} is not UTF-8; rename it") from None
-    return sorted(images)
+                suffix = PurePosixPath(key).suffix
+                yield Unreadable(f"{suffix or 'a name without suffix'} is not an image's")
 
 
-def _refuse(error: OSError) -> NoReturn:
-    raise UserError(f"data.path: {error.filename} cannot be read ({error.strerror})") from None
+def _items(by_class: Mapping[str, Sequence[Entry]]) -> Items:
+    entries = [entry for files in by_class.values() for entry in files]
+    return Items(
+        keys=[entry.name for entry in entries],
+        labels=np.repeat(
+            np.arange(len(by_class), dtype=np.int32), [len(files) for files in by_class.values()]
+        ),
+        where=np.array([(e.bytes, e.mtime_ns) for e in entries], np.int64).reshape(-1, 2),
+    )
 
 
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".")
+def _check_depth(path: str, by_class: Mapping[str, Sequence[Entry]]) -> tuple[str, ...]:
+    """Refuses a folder that holds the folder of the classes; warns where it looks like one."""
+    inner: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, entries in by_class.items():
+        for entry in entries:
+            parts = entry.name.split("/")
+            if is_image(entry.name):
+                inner[name]["" if len(parts) == 2 else parts[1]] += 1
+    nested = {name for name, folders in inner.items() if "" not in folders and len(folders) > 1}
+    if not nested or nested != set(inner):
+        return ()
+    name = min(nested, key=lambda n: (n.lower() not in ("train", "training"), n))
+    sub_folders = _some(sorted(inner[name]))
+    found = f"{path}/{name} holds no image itself but {len(inner[name])} folders of images"
+    if len(nested) == 1 or all(name.lower() in _SPLITS for name in nested):
+        raise UserError(
+            f"data.path: {path} is one level above the classes: {found} ({sub_folders}); "
+            f"{_EXPECTED}: perhaps {path}/{name}"
+        )
+    return (
+        f"every class folder holds its images in further folders, such as {name} in {sub_folders}; "
+        "if those are the classes, data.path is one level too high",
+    )
 
 
-def _is_image(name: str) -> bool:
-    return _is_visible(name) and Path(name).suffix.lower() in _SUFFIXES
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")

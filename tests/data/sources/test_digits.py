@@ -4,39 +4,42 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from pipeline.data.decode import decode
+from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
 from pipeline.data.split import is_heldout
 from pipeline.errors import UserError
 
 
+def _images(resolution: int, channels: int = 1) -> np.ndarray:
+    source = open_source("digits")
+    recipe = Recipe(resolution=resolution, channels=channels)
+    return np.stack([decode(raw, recipe, "")[0] for raw in source.read(source.items)])
+
+
 def test_all_digits_with_their_labels() -> None:
-    source = open_source("digits", None, 32, 1)
-    keys, images, labels = zip(*source.samples(), strict=True)
+    source = open_source("digits")
     assert source.class_names == tuple("0123456789")
-    assert keys[0] == "digits/00000"
-    assert keys[-1] == "digits/01796"
-    assert np.array_equal(labels, load_digits().target)
-    stack = np.stack(images)
+    assert source.items.keys[0] == "digits/00000"
+    assert source.items.keys[-1] == "digits/01796"
+    assert np.array_equal(source.items.labels, load_digits().target)
+    stack = _images(32)
     assert stack.shape == (1797, 32, 32, 1)
     assert stack.dtype == np.uint8
     assert (stack.min(), stack.max()) == (0, 255)
 
 
 def test_pixels_are_the_originals_scaled() -> None:
-    images = np.stack([image for _, image, _ in open_source("digits", None, 32, 1).samples()])
     # Means over 4x4 blocks undo the enlargement up to what bicubic smoothing mixes in.
-    means = images.reshape(-1, 8, 4, 8, 4).mean((2, 4))
+    means = _images(32).reshape(-1, 8, 4, 8, 4).mean((2, 4))
     original = load_digits().images * (255 / 16)
     assert np.corrcoef(means.ravel(), original.ravel())[0, 1] > 0.99
     assert abs(means.mean() - original.mean()) < 3
-    same_size = np.stack([image for _, image, _ in open_source("digits", None, 8, 1).samples()])
-    assert np.array_equal(same_size[..., 0], np.round(original))
+    assert np.array_equal(_images(8)[..., 0], np.round(original))
 
 
 def test_three_channels_repeat_the_grey() -> None:
-    grey = next(open_source("digits", None, 32, 1).samples())[1]
-    color = next(open_source("digits", None, 32, 3).samples())[1]
-    assert np.array_equal(color, np.repeat(grey, 3, axis=-1))
+    assert np.array_equal(_images(32, 3), np.repeat(_images(32), 3, axis=-1))
 
 
 def test_both_splits_hold_every_class() -> None:
@@ -49,4 +52,4 @@ def test_both_splits_hold_every_class() -> None:
 
 def test_an_unknown_source_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.source = 'cifar' is no known source"):
-        open_source("cifar", None, 32, 1)
+        open_source("cifar")

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.sources.square import to_square
+from pipeline.data.recipe import Recipe
+from pipeline.data.square import to_square
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def _square(image: Image.Image, resolution: int, channels: int) -> np.ndarray:
+    return to_square(image, Recipe(resolution=resolution, channels=channels))
 
 
 def _solid(mode: str, color: object) -> Image.Image:
@@ -56,17 +61,17 @@ def _palette(**options: object) -> Image.Image:
 def test_formats(form: str, image: Image.Image, color: tuple[int, int, int]) -> None:
     file = io.BytesIO()
     image.save(file, form)
-    pixels = to_square(Image.open(file), 4, 3)
+    pixels = _square(Image.open(file), 4, 3)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (4, 4, 3)
     assert np.array_equal(np.unique(pixels.reshape(-1, 3), axis=0), [color])
     if len(set(color)) == 1:
-        assert np.array_equal(to_square(Image.open(file), 4, 1), pixels[..., :1])
+        assert np.array_equal(_square(Image.open(file), 4, 1), pixels[..., :1])
 
 
 def test_colour_becomes_luma() -> None:
     for color, luma in [(RED, 76), ((0, 255, 0), 150), (BLUE, 29)]:  # 0.299, 0.587, 0.114
-        assert np.all(to_square(_solid("RGB", color), 4, 1) == luma)
+        assert np.all(_square(_solid("RGB", color), 4, 1) == luma)
 
 
 @pytest.mark.parametrize(
@@ -80,21 +85,24 @@ def test_exif_orientation(orientation: int, corner: tuple[int, int]) -> None:
     exif[0x0112] = orientation
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", exif=exif)
-    seen = to_square(Image.open(file), 8, 1)[..., 0]
+    seen = _square(Image.open(file), 8, 1)[..., 0]
     assert np.argwhere(seen == 255).tolist() == [list(corner)]
 
 
 def test_the_centre_is_cropped() -> None:
     pixels = np.zeros((4, 11), np.uint8)
     pixels[:, 3:7] = np.arange(16).reshape(4, 4)
-    assert np.array_equal(to_square(Image.fromarray(pixels), 4, 1)[..., 0], pixels[:, 3:7])
+    assert np.array_equal(_square(Image.fromarray(pixels), 4, 1)[..., 0], pixels[:, 3:7])
     upright = np.ascontiguousarray(pixels.T)
-    assert np.array_equal(to_square(Image.fromarray(upright), 4, 1)[..., 0], pixels[:, 3:7].T)
+    assert np.array_equal(
+        _square(Image.fromarray(upright), 4, 1)[..., 0],
+        pixels[:, 3:7].T,
+    )
 
 
 def test_downscaling_is_antialiased() -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
-    pixels = to_square(Image.fromarray(stripes), 8, 1).astype(int)
+    pixels = _square(Image.fromarray(stripes), 8, 1).astype(int)
     assert np.abs(pixels - 127).max() <= 10  # picking every eighth column would give 0 or 255
 
 
@@ -102,11 +110,11 @@ def test_hidden_colours_of_transparent_pixels_do_not_bleed() -> None:
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[..., 3] = np.tile([0, 255], (64, 32))
     pixels[..., 0] = np.tile([255, 0], (64, 32))  # red where nothing is seen, black elsewhere
-    square = to_square(Image.fromarray(pixels), 8, 3).astype(int)
+    square = _square(Image.fromarray(pixels), 8, 3).astype(int)
     assert np.ptp(square, axis=-1).max() == 0
 
 
 def test_depths_without_a_known_white_are_refused() -> None:
     for mode in ("I", "F"):
         with pytest.raises(ValueError, match="32-bit"):
-            to_square(_solid(mode, 1), 4, 1)
+            _square(_solid(mode, 1), 4, 1)

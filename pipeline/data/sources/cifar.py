@@ -1,0 +1,217 @@
+"""CIFAR-10 and CIFAR-100 as published: the python archives, packed or unpacked.
+
+https://www.cs.toronto.edu/~kriz/cifar.html. The training images are read, not the test images.
+"""
+
+import functools
+import hashlib
+import tarfile
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.sources.cifar_pickle import UnsafePickleError, read_pickle
+from pipeline.data.sources.files import Place, list_files
+from pipeline.data.sources.source import Items, Source
+from pipeline.errors import UserError
+from pipeline.storage.atomic import atomic_write
+
+_SIDE = 32
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CifarArchive:
+    """One of the two archives."""
+
+    url: str
+    md5: str
+    """Of the archive, as its page says."""
+    folder: str
+    """Its only folder."""
+    batches: tuple[str, ...]
+    """Files of training images."""
+    meta: str
+    """File of the names of classes."""
+    labels: str
+    """Key of the labels that the classes are, unless another is asked for."""
+    names: str
+    """Of a key of labels, the key of its names in the meta file."""
+
+
+ARCHIVES = {
+    "cifar10": CifarArchive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        md5="c58f30108f718f92721af3b95e74349a",
+        folder="cifar-10-batches-py",
+        batches=tuple(f"data_batch_{number}" for number in range(1, 6)),
+        meta="batches.meta",
+        labels="labels",
+        names="label_names",
+    ),
+    "cifar100": CifarArchive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        md5="eb9058c3a382ffc7106e4002c42a8d85",
+        folder="cifar-100-python",
+        batches=("train",),
+        meta="meta",
+        labels="fine_labels",
+        names="fine_label_names",
+    ),
+}
+
+
+def open_cifar(kind: str, path: str, label_column: str | None, cache: Path | None) -> Source:
+    """`kind` is cifar10 or cifar100; keys are `<batch>/<index>`.
+
+    `label_column` may be coarse_labels, CIFAR-100's 20 superclasses. Raises UserError for anything
+    but the published files.
+    """
+    archive = ARCHIVES[kind]
+    expected = f"expected {archive.url.rpartition('/')[2]} or the folder {archive.folder} in it"
+    listing = list_files(path, cache, expected)
+    names = [entry.name for entry in listing.entries]
+    if not listing.is_file:
+        prefix = "" if archive.meta in names else f"{archive.folder}/"
+        missing = [n for n in (*archive.batches, archive.meta) if prefix + n not in names]
+        packed = [name for name in names if name == archive.url.rpartition("/")[2]]
+        if missing and not packed:
+            raise UserError(f"data.path: {path} lacks {', '.join(missing)}; {expected}")
+        read = _CifarReader(listing.place, kind, packed[0] if missing else "", prefix)
+    else:
+        read = _CifarReader(listing.place, kind, names[0], f"{archive.folder}/")
+
+    labels_key = label_column or archive.labels
+    class_names = _class_names(read, archive, labels_key)
+    keys: list[str] = []
+    labels: list[int] = []
+    where: list[tuple[int, int, int]] = []
+    for number, batch in enumerate(archive.batches):
+        content = read.batch(batch)
+        of_batch = content.get(labels_key.encode())
+        count = len(read.images(batch))
+        valid = isinstance(of_batch, list) and len(of_batch) == count
+        of_batch = of_batch if isinstance(of_batch, list) else []
+        if not valid or not all(type(y) is int and 0 <= y < len(class_names) for y in of_batch):
+            raise _damaged(path, batch, f"its {labels_key} are not one for each image")
+        check = zlib.crc32(content[b"data"])
+        keys += [f"{batch}/{index:05}" for index in range(count)]
+        labels += of_batch
+        where += [(number, index, check) for index in range(count)]
+    return Source(
+        name=kind,
+        class_names=class_names,
+        items=Items(keys=keys, labels=np.array(labels, np.int32), where=np.array(where, np.int64)),
+        read=read,
+        origin={"kind": kind, "path": path, "labels": labels_key, "part": "training images"},
+        preprocessing={},
+    )
+
+
+def download_archive(archive: CifarArchive, folder: Path) -> Path:
+    """The archive's file in `folder`, fetched if it is not there; checked against its MD5.
+
+    Raises UserError without a network, and for another file than the published one.
+    """
+    path = folder / archive.url.rpartition("/")[2]
+    if not path.exists():
+        digest = hashlib.md5(usedforsecurity=False)
+        try:
+            with (
+                urllib.request.urlopen(archive.url, timeout=_TIMEOUT_S) as reply,
+                atomic_write(path) as temporary,
+                temporary.open("wb") as file,
+            ):
+                while block := reply.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+                if digest.hexdigest() != archive.md5:
+                    raise UserError(f"what {archive.url} sent is not the published archive")
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error.strerror or error
+            raise UserError(
+                f"data.path: download: {archive.url} cannot be fetched ({reason}); fetch it "
+                "elsewhere and set data.path to the file"
+            ) from None
+    return path
+
+
+@dataclass(frozen=True)
+class _CifarReader:
+    place: Place
+    kind: str
+    packed: str
+    """Name of the archive in the place; empty: its files are there."""
+    prefix: str
+    """Before the names of its files, in the archive or in the place."""
+
+    def __call__(self, items: Items) -> Iterator[npt.NDArray[np.uint8]]:
+        batches = ARCHIVES[self.kind].batches
+        for number, index in items.where[:, :2].tolist():
+            planes = self.images(batches[number])[index]
+            yield np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+    def images(self, batch: str) -> npt.NDArray[np.uint8]:
+        """uint8 [N, 3, 32, 32]."""
+        data = self.batch(batch).get(b"data")
+        if not isinstance(data, np.ndarray) or data.shape[1:] != (3 * _SIDE * _SIDE,):
+            raise _damaged(self.place.address, batch, "its data are no images of 32x32 pixels")
+        return data.reshape(-1, 3, _SIDE, _SIDE)
+
+    def batch(self, name: str) -> dict[bytes, Any]:
+        """What a file of the archive holds."""
+        return _read_batch(self, name)
+
+
+# A worker asks for image after image of the same batches.
+@functools.lru_cache(maxsize=6)
+def _read_batch(reader: _CifarReader, name: str) -> dict[bytes, Any]:
+    try:
+        if reader.packed:
+            content = _unpacked(reader.place, reader.packed)[reader.prefix + name]
+        else:
+            content = reader.place.path(reader.prefix + name).read_bytes()
+        batch = read_pickle(content)
+    except KeyError:
+        raise _damaged(reader.place.address, name, "it is not in the archive") from None
+    except (OSError, UnsafePickleError) as error:
+        raise _damaged(reader.place.address, name, str(error)) from None
+    if not isinstance(batch, dict):
+        raise _damaged(reader.place.address, name, "it holds no dictionary")
+    return batch
+
+
+@functools.lru_cache(maxsize=1)
+def _unpacked(place: Place, packed: str) -> dict[str, bytes]:
+    path = place.path(packed)
+    try:
+        with tarfile.open(path) as archive:  # of any compression
+            files = [member for member in archive if member.isfile()]
+            return {m.name: f.read() for m in files if (f := archive.extractfile(m)) is not None}
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise _damaged(place.address, packed, str(error)) from None
+
+
+def _class_names(read: _CifarReader, archive: CifarArchive, labels_key: str) -> tuple[str, ...]:
+    names_key = archive.names
+    if labels_key != archive.labels:
+        names_key = labels_key.removesuffix("s") + "_names"
+    meta = read.batch(archive.meta)
+    names = meta.get(names_key.encode())
+    if not isinstance(names, list) or not names or not all(isinstance(n, bytes) for n in names):
+        known = [k.decode() for k in read.batch(archive.batches[0]) if k.endswith(b"labels")]
+        raise UserError(
+            f"data.label_column = {labels_key!r} has no names in {archive.meta}; choose one of "
+            f"{', '.join(known)}"
+        )
+    return tuple(name.decode("utf-8", "backslashreplace") for name in names)
+
+
+def _damaged(place: str, file: str, reason: str) -> UserError:
+    return UserError(f"data.path: {file} of {place} is not as published: {reason}; fetch it anew")

@@ -1,0 +1,216 @@
+"""Files of a source, on this machine or in S3: listed, read, or brought here whole."""
+
+import fcntl
+import functools
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from pipeline.data.sources.source import Unreadable
+from pipeline.errors import UserError
+from pipeline.storage.s3 import S3Folder
+from pipeline.storage.s3_address import parse_s3_address
+
+_NUM_REQUESTS = 16
+"""Small objects asked for at a time: S3 takes tens of milliseconds for the first byte of each."""
+_CLUTTER = {"Thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file."""
+
+    name: str
+    """Below its place, with `/`."""
+    bytes: int
+    """Its size; -1 for a link to nothing."""
+    mtime_ns: int
+    """When it was last changed; 0 in S3, which does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder, on this machine or in S3."""
+
+    address: str
+    """An absolute path, or `s3://bucket/prefix`."""
+    cache: Path | None
+    """Folder for what has to be brought here; needed in S3 alone."""
+
+    @property
+    def is_remote(self) -> bool:
+        return self.address.startswith("s3://")
+
+    def path(self, name: str) -> Path:
+        """The file on this machine; one of S3's is brought here first, once for all processes."""
+        if not self.is_remote:
+            return Path(self.address) / name
+        assert self.cache is not None
+        # An object's name may be anything, `..` included; its digest is a good name for a file.
+        digest = hashlib.sha256(f"{self.address}\n{name}".encode()).hexdigest()
+        path = self.cache / f"{digest[:32]}-{PurePosixPath(name).name[-40:]}"
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with path.with_name(path.name + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _s3_folder(self.address).download(name, path)
+        return path
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        if self.is_remote:
+            return _s3_folder(self.address).head(name) is not None
+        return (Path(self.address) / name).is_file()
+
+    def read(self, names: Sequence[str]) -> Iterator[bytes | Unreadable]:
+        """The content of each of many small files, in their order."""
+        if not self.is_remote:
+            yield from (_content(Path(self.address) / name) for name in names)
+            return
+        folder = _s3_folder(self.address)
+        pending: list[Future[bytes | Unreadable]] = []
+        with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+            try:
+                for name in names:
+                    pending.append(pool.submit(_object, folder, name))
+                    if len(pending) >= 2 * _NUM_REQUESTS:
+                        yield pending.pop(0).result()
+                while pending:
+                    yield pending.pop(0).result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is at the path that the user gave."""
+
+    place: Place
+    """The folder; of a single file, the one that it is in."""
+    entries: tuple[Entry, ...]
+    """Its files and those below it, by name; no hidden ones."""
+    folders: tuple[str, ...]
+    """Names of the folders directly in it, by name; no hidden ones."""
+    is_file: bool
+    """Whether the path is a single file."""
+
+    def below(self, folder: str) -> "Listing":
+        """What is in one of its folders."""
+        prefix = f"{folder}/"
+        entries = [
+            Entry(entry.name.removeprefix(prefix), entry.bytes, entry.mtime_ns)
+            for entry in self.entries
+            if entry.name.startswith(prefix)
+        ]
+        folders = {entry.name.partition("/")[0] for entry in entries if "/" in entry.name}
+        place = Place(f"{self.place.address}/{folder}", self.place.cache)
+        return Listing(place, tuple(entries), tuple(sorted(folders)), False)
+
+
+def list_files(path: str, cache: Path | None, expected: str) -> Listing:
+    """Looks at data.path, a file or folder of this machine or in S3.
+
+    Raises UserError, which ends with what was `expected`, for what is not there or not readable.
+    """
+    if path.startswith("s3://"):
+        if cache is None:
+            raise ValueError("a source in S3 needs a folder for what has to be brought here")
+        return _list_objects(path, cache, expected)
+    root = Path(path).absolute()
+    try:
+        if root.is_file():
+            return Listing(Place(str(root.parent), None), (_entry(root, root.name),), (), True)
+        if not root.exists():
+            raise UserError(f"data.path: {path} does not exist; {expected}")
+        if not root.is_dir():
+            raise UserError(f"data.path: {path} is neither a file nor a folder; {expected}")
+        entries = sorted(_walk(root, "", ()), key=lambda entry: entry.name)
+        folders = sorted(e.name for e in os.scandir(root) if e.is_dir() and is_visible(e.name))
+    except OSError as error:
+        refuse(error)
+    for name in (*folders, *(entry.name for entry in entries)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"data.path: the name {name!a} is not UTF-8; rename it") from None
+    return Listing(Place(str(root), None), tuple(entries), tuple(folders), False)
+
+
+def refuse(error: OSError) -> NoReturn:
+    """Raises UserError for a file of the source that the system does not let us read."""
+    raise UserError(f"data.path: {error.filename} cannot be read ({error.strerror})") from None
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder is neither hidden nor what a desktop leaves in folders."""
+    return not name.startswith(".") and name not in _CLUTTER
+
+
+def short_name(path: str) -> str:
+    """The last part of a path or an address, for people."""
+    return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).absolute().name
+
+
+@functools.cache
+def _s3_folder(address: str) -> S3Folder:
+    return S3Folder(address)  # a client takes a third of a second to make
+
+
+def _list_objects(path: str, cache: Path, expected: str) -> Listing:
+    address = parse_s3_address(path)
+    parent, _, name = str(address).rpartition("/")
+    if address.prefix:
+        found = _s3_folder(parent).head(name)
+        if found is not None:
+            return Listing(Place(parent, cache), (Entry(name, found.bytes, 0),), (), True)
+    objects = [
+        Entry(found.name, found.bytes, 0)
+        for found in _s3_folder(str(address)).list()
+        if all(is_visible(part) and part for part in found.name.split("/"))
+    ]
+    if not objects:
+        raise UserError(f"data.path: {address} holds no objects; {expected}")
+    folders = sorted({entry.name.partition("/")[0] for entry in objects if "/" in entry.name})
+    entries = sorted(objects, key=lambda entry: entry.name)
+    return Listing(Place(str(address), cache), tuple(entries), tuple(folders), False)
+
+
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:  # a link to a folder that it is in
+        return
+    with os.scandir(folder) as found:
+        for file in found:
+            if not is_visible(file.name):
+                continue
+            if file.is_dir():
+                yield from _walk(Path(file.path), f"{prefix}{file.name}/", (*above, identity))
+            else:
+                yield _entry(file, prefix + file.name)
+
+
+def _entry(file: "os.DirEntry[str] | Path", name: str) -> Entry:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return Entry(name, -1, 0)
+    return Entry(name, status.st_size, status.st_mtime_ns)
+
+
+def _content(path: Path) -> bytes | Unreadable:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return Unreadable(f"cannot be read ({error.strerror})")
+
+
+def _object(folder: S3Folder, name: str) -> bytes | Unreadable:
+    try:
+        return folder.get(name)
+    except FileNotFoundError:
+        return Unreadable("is gone from S3")
