@@ -8,39 +8,72 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.block_order import Order
+from pipeline.data.checked_files import CheckedFiles
 from pipeline.data.manifest import Manifest, Split, read_manifest
-from pipeline.data.shard_file import Shard, open_shard
+from pipeline.data.open_shards import OpenShards, ShardFiles
+from pipeline.data.shard_file import open_shard
 from pipeline.errors import UserError
-from pipeline.storage.digest import sha256_file
 
-_MEND = "write the shards anew with `dvc repro --force shard`"
+_SAMPLE_ROWS = 4096
 
 
 class Rows:
-    """The rows of one split, across its shards."""
+    """The rows of one split, across its shards, which are opened as they are needed.
 
-    def __init__(self, shards: Sequence[Shard], shape: tuple[int, int, int]) -> None:
+    Threads may share it. Its methods raise UserError for a shard that turns out to be damaged.
+    """
+
+    def __init__(
+        self, files: ShardFiles, split: Split, shape: tuple[int, int, int], num_classes: int
+    ) -> None:
         self.shape = shape
         """[H, W, C] of an image."""
-        self.labels: npt.NDArray[np.int32] = np.concatenate(
-            [np.empty(0, np.int32), *(shard.labels for shard in shards)]
-        )
-        """[N], read-only."""
-        self.labels.flags.writeable = False
-        self.shard_rows = tuple(len(shard.labels) for shard in shards)
+        self.shard_rows = tuple(entry.rows for entry in split.shards)
         """Rows of each shard, in the order of the rows."""
-        self._images = [shard.images for shard in shards]
-        self._keys = [shard.keys for shard in shards]
-        self._starts = np.cumsum([0, *(len(images) for images in self._images)])
+        self._files = files
+        self._starts = np.cumsum([0, *self.shard_rows])
+        self._open = OpenShards(files, split, shape, num_classes)
+        self._labels: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return int(self._starts[-1])
+
+    @property
+    def labels(self) -> npt.NDArray[np.int32]:
+        """All labels, [N], read-only; the first time it opens every shard."""
+        if self._labels is None:
+            labels = np.empty(len(self), np.int32)
+            for index, (start, end) in enumerate(
+                zip(self._starts[:-1], self._starts[1:], strict=True)
+            ):
+                with self._open.use([index]):
+                    places = slice(*(self._open.deltas[index] + (start, end)))
+                    labels[start:end] = self._open.labels[places]
+            labels.flags.writeable = False
+            self._labels = labels
+        return self._labels
+
+    def labels_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Labels of rows [B], int64 [B]; raises IndexError outside of [0, N)."""
+        out = np.empty(len(rows), np.int64)
+        self._take(rows, out, labels=True)
+        return out
 
     def keys(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """Where the images of these rows came from; raises IndexError outside of [0, N)."""
-        shards, offsets = self._locate(rows)
-        pairs = zip(shards.tolist(), offsets.tolist(), strict=True)
-        return [self._keys[shard][offset].as_py() for shard, offset in pairs]
+        rows = np.asarray(rows, np.int64)
+        shards = self._shards_of(rows)
+        keys = [""] * len(rows)
+        for shard in np.unique(shards).tolist():
+            path = self._files.fetch(shard)
+            try:
+                column = open_shard(path, self.shard_rows[shard], self.shape).keys
+                for place in np.flatnonzero(shards == shard).tolist():
+                    keys[place] = column[int(rows[place] - self._starts[shard])].as_py()
+            finally:
+                self._files.release(shard)
+        return keys
 
     def gather(
         self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint8] | None = None
@@ -53,26 +86,65 @@ class Rows:
             out = np.empty((len(rows), *self.shape), np.uint8)
         elif out.shape != (len(rows), *self.shape) or out.dtype != np.uint8:
             raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {len(rows), *self.shape}")
-        shards, offsets = self._locate(rows)
-        if len(self._images) == 1:
-            # Bounds are checked; with mode="raise" np.take would fill a buffer first.
-            np.take(self._images[0], offsets, axis=0, out=out, mode="clip")
-            return out
-        pairs = zip(shards.tolist(), offsets.tolist(), strict=True)
-        for index, (shard, offset) in enumerate(pairs):
-            out[index] = self._images[shard][offset]
+        self._take(rows, out)
         return out
 
-    def _locate(
-        self, rows: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    @property
+    def all_open(self) -> bool:
+        """Whether nothing is gained by wanting any."""
+        return self._open.complete
+
+    def want(self, rows: npt.NDArray[np.int64], ahead: Sequence[int] = ()) -> None:
+        """Tells what will be gathered soon: these rows, then rows of the shards `ahead`.
+
+        Threads open their shards and read them from beginning to end, as far as there is room.
+        """
+        shards, firsts = np.unique(self._shards_of(rows), return_index=True)
+        self._open.want([*shards[np.argsort(firsts)].tolist(), *ahead])
+
+    def stop(self) -> None:
+        """Nothing will be gathered soon."""
+        self._open.stop()
+
+    def check_room_for(self, order: Order) -> None:
+        """Raises UserError when an order mixes more shards than can be held at a time."""
+        # Within the first window of a block order.
+        count = min(_SAMPLE_ROWS, *self.shard_rows)
+        self._open.check_room_for(len(np.unique(self._shards_of(order.rows_at(0, count)))))
+
+    def shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The shard of each row; raises IndexError outside of [0, N)."""
+        return self._shards_of(np.asarray(rows, np.int64))
+
+    def _take(
+        self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.generic], labels: bool = False
+    ) -> None:
         rows = np.asarray(rows, np.int64)
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+        shards = self._shards_of(rows)
+        opened = self._open
+        if opened.complete:
+            # Bounds are checked; with mode="raise" np.take would fill a buffer first.
+            table = opened.labels if labels else opened.images
+            np.take(table, rows + opened.deltas[shards], axis=0, out=out, mode="clip")
+            return
+        needed = np.unique(shards)
+        for first in range(0, len(needed), opened.capacity):
+            part = needed[first : first + opened.capacity]
+            with opened.use(part.tolist()):
+                table = opened.labels if labels else opened.images
+                if len(part) == len(needed):
+                    np.take(table, rows + opened.deltas[shards], axis=0, out=out, mode="clip")
+                else:
+                    places = np.flatnonzero(np.isin(shards, part))
+                    out[places] = table[rows[places] + opened.deltas[shards[places]]]
+
+    def _shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        if len(rows) == 0:
+            return np.empty(0, np.int64)
+        extreme = rows[rows.view(np.uint64).argmax()]  # a negative row is the largest of all
+        if not 0 <= extreme < len(self):
             raise IndexError(f"rows {rows.min()} to {rows.max()} are not all in [0, {len(self)})")
-        if len(self._images) == 1:
-            return np.zeros_like(rows), rows
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        return shards, rows - self._starts[shards]
+        return self._starts.searchsorted(rows, side="right") - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,45 +160,46 @@ class Dataset:
 
 
 def open_dataset(folder: str | Path, verify: Literal["size", "hash"] = "hash") -> Dataset:
-    """Maps all shards; `verify` compares the files' sizes alone or their SHA-256 as well.
+    """Opens a folder; `verify` compares the files' sizes alone or their SHA-256 as well.
 
-    Raises UserError naming the file that is missing or damaged and the command that mends it.
+    A file that was hashed once is hashed again when it changed, as `CheckedFiles` tells. Raises
+    UserError naming the file that is missing or damaged and the command that mends it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder of shards; make it with `dvc repro shard`")
     manifest = read_manifest(folder)
-    shape = (manifest.resolution, manifest.resolution, manifest.channels)
-    splits = {
-        name: Rows(_open_split(folder, split, shape, verify), shape)
-        for name, split in manifest.splits.items()
+    entries = [entry for split in manifest.splits.values() for entry in split.shards]
+    CheckedFiles(folder).check(entries, hashes=verify == "hash")
+    files: dict[str, ShardFiles] = {
+        name: _LocalFiles(folder, split) for name, split in manifest.splits.items()
     }
-    return Dataset(manifest=manifest, train=splits["train"], heldout=splits["heldout"])
+    return dataset_of(manifest, files)
 
 
-def _open_split(
-    folder: Path, split: Split, shape: tuple[int, int, int], verify: Literal["size", "hash"]
-) -> list[Shard]:
-    shards = []
-    for entry in split.shards:
-        path = folder / entry.file
-        try:
-            size = path.stat().st_size
-            if size != entry.bytes:
-                raise UserError(f"{path} has {size} bytes, not {entry.bytes}; {_MEND}")
-            if verify == "hash" and sha256_file(path) != entry.sha256:
-                raise UserError(f"{path} is damaged: its SHA-256 is not the manifest's; {_MEND}")
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing; make it with `dvc repro shard`") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); {_MEND}") from None
-        shards.append(open_shard(path, entry.rows, shape))
-    counts = np.zeros(len(split.class_counts), np.int64)
-    for entry, shard in zip(split.shards, shards, strict=True):
-        if shard.labels.min() < 0 or shard.labels.max() >= len(counts):
-            raise UserError(f"{folder / entry.file} is damaged: it has unknown labels; {_MEND}")
-        counts += np.bincount(shard.labels, minlength=len(counts))
-    if counts.tolist() != list(split.class_counts):
-        names = ", ".join(entry.file for entry in split.shards)
-        raise UserError(f"{folder}: the labels of {names} are not the manifest's; {_MEND}")
-    return shards
+def dataset_of(manifest: Manifest, files: dict[str, ShardFiles]) -> Dataset:
+    """The data set that a manifest describes, its splits' files from wherever they come."""
+    shape = (manifest.resolution, manifest.resolution, manifest.channels)
+    train, heldout = (
+        Rows(files[name], manifest.splits[name], shape, len(manifest.class_names))
+        for name in ("train", "heldout")
+    )
+    return Dataset(manifest=manifest, train=train, heldout=heldout)
+
+
+class _LocalFiles:
+    """Shards that lie in a folder."""
+
+    capacity: int | None = None
+    room = "a process can map no more"
+    num_threads = 1
+
+    def __init__(self, folder: Path, split: Split) -> None:
+        self._folder = folder
+        self._entries = split.shards
+
+    def fetch(self, index: int) -> Path:
+        return self._folder / self._entries[index].file
+
+    def release(self, index: int) -> None:
+        pass

@@ -21,6 +21,8 @@ class Shard:
     """[N], read-only."""
     keys: pa.StringArray
     """[N]."""
+    pixels_at: int
+    """Where in the file the first image begins, bytes."""
 
 
 def write_shard(
@@ -52,20 +54,28 @@ def open_shard(path: Path, rows: int, shape: tuple[int, int, int]) -> Shard:
     """
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+            start = source.read_buffer(1).address
             if not reader.schema.equals(_schema(int(np.prod(shape)))):
-                raise _damaged(path, "its columns are not those of this data set")
+                raise damaged(path, "its columns are not those of this data set")
             if reader.num_record_batches != 1:
-                raise _damaged(path, f"it holds {reader.num_record_batches} record batches, not 1")
+                raise damaged(path, f"it holds {reader.num_record_batches} record batches, not 1")
             batch = reader.get_batch(0)
         # Offsets of a damaged key column could point outside of the file and crash the process.
         batch.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from None
+        raise damaged(path, str(error).splitlines()[0]) from None
     if batch.num_rows != rows or any(column.null_count for column in batch.columns):
-        raise _damaged(path, f"it holds {batch.num_rows} rows or gaps, not {rows} full rows")
-    images = _view(batch.column("image"), np.dtype(np.uint8), int(np.prod(shape)))
+        raise damaged(path, f"it holds {batch.num_rows} rows or gaps, not {rows} full rows")
+    pixels = batch.column("image")
+    pixels_at = pixels.buffers()[1].address + pixels.offset * int(np.prod(shape)) - start
+    images = _view(pixels, np.dtype(np.uint8), int(np.prod(shape)))
     labels = _view(batch.column("label"), np.dtype(np.int32), 1)
-    return Shard(images=images.reshape(rows, *shape), labels=labels, keys=batch.column("key"))
+    return Shard(
+        images=images.reshape(rows, *shape),
+        labels=labels,
+        keys=batch.column("key"),
+        pixels_at=pixels_at,
+    )
 
 
 def _schema(row_bytes: int) -> pa.Schema:
@@ -86,7 +96,8 @@ def _view(column: pa.Array, dtype: np.dtype, width: int) -> npt.NDArray:
     )
 
 
-def _damaged(path: Path, reason: str) -> UserError:
+def damaged(path: Path, reason: str) -> UserError:
+    """The error for a shard that is not what it should be."""
     return UserError(
         f"{path} is damaged: {reason}; write the shards anew with `dvc repro --force shard`"
     )

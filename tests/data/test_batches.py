@@ -12,15 +12,12 @@ from pipeline.data.batches import Batches
 from pipeline.data.block_order import GlobalOrder
 from pipeline.data.order import rows_at
 from pipeline.data.reader import Rows, open_dataset
-from tests.data.shards import random_samples, write_samples
+from tests.data.shard_folder import write_folder
 
 
-@pytest.fixture(params=[9, 1000], ids=["many shards", "one shard"])
+@pytest.fixture(params=[[9, 9, 9, 9, 9, 5], [50]], ids=["many shards", "one shard"])
 def rows(tmp_path: Path, request: pytest.FixtureRequest) -> Rows:
-    write_samples(
-        random_samples(50, 3), tmp_path, num_classes=3, shard_rows=request.param,
-        heldout_fraction=0.0,
-    )  # fmt: skip
+    write_folder(tmp_path, train=request.param, num_classes=3)
     return open_dataset(tmp_path).train
 
 
@@ -121,9 +118,32 @@ def test_the_threads_exception_reaches_the_consumer(
                 batches.next_batch()
 
 
-def test_impossible_slices_are_refused(rows: Rows) -> None:
+def test_impossible_slices_are_refused(rows: Rows, tmp_path: Path) -> None:
     for batch, rank, world_size in [(8, 0, 3), (0, 0, 1), (8, 2, 2), (8, -1, 2)]:
         with pytest.raises(ValueError, match="cannot be cut"):
             Batches(rows, GlobalOrder(0, len(rows)), batch, 0, rank=rank, world_size=world_size)
     with pytest.raises(ValueError, match="no rows"):
-        Batches(Rows([], (4, 4, 3)), 0, 8, 0)
+        Batches(open_dataset(tmp_path).heldout, GlobalOrder(0, 1), 8, 0)
+
+
+def test_at_most_two_batches_wait(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    gather, outs = rows.gather, []
+    prepared = threading.Semaphore(0)
+
+    def record(indices: np.ndarray, out: np.ndarray) -> np.ndarray:
+        outs.append(out.ctypes.data)
+        prepared.release()
+        return gather(indices, out=out)
+
+    monkeypatch.setattr(rows, "gather", record)
+    with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
+        for k in range(20):
+            assert prepared.acquire(timeout=10)
+            assert len(outs) <= k + 2
+            batches.next_batch()
+    # Of what the consumer drops the memory is used again.
+    assert len(set(outs)) <= 4
+    kept = []
+    with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
+        kept = [batches.next_batch()[0] for _ in range(10)]
+    assert len({images.data_ptr() for images in kept}) == 10

@@ -14,28 +14,32 @@ from pipeline.data.reader import open_dataset
 from pipeline.data.shard_file import open_shard, write_shard
 from pipeline.errors import UserError
 from pipeline.storage.digest import digest_json
-from tests.data.shards import random_samples, write_samples
+from tests.data.shard_folder import write_folder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_samples(random_samples(40, 2), tmp_path / "shards", num_classes=2, shard_rows=12)
+    write_folder(tmp_path / "shards", train=[12, 12, 6], heldout=[10])
     return tmp_path / "shards"
 
 
-@pytest.mark.parametrize("shard_rows", [5, 100])
+@pytest.mark.parametrize("sizes", [[5] * 10, [50], [1, 30, 2, 17]])
 def test_gather_in_any_order_with_repeats_into_given_memory(
-    tmp_path: Path, shard_rows: int
+    tmp_path: Path, sizes: list[int]
 ) -> None:
-    samples = random_samples(50, 2)
-    write_samples(samples, tmp_path, num_classes=2, shard_rows=shard_rows, heldout_fraction=0.0)
+    written = write_folder(tmp_path, train=sizes)["train"]
     train = open_dataset(tmp_path).train
     rows = np.random.default_rng(0).integers(0, 50, 200)
     out = np.full((200, 4, 4, 3), 7, np.uint8)
     assert train.gather(rows, out=out) is out
-    assert np.array_equal(out, [samples[row][1] for row in rows])
+    assert np.array_equal(out, written.images[rows])
     assert np.array_equal(train.gather(rows), out)
-    assert train.keys(rows) == [samples[row][0] for row in rows]
+    assert np.array_equal(train.gather(rows[:7]), out[:7])
+    assert np.array_equal(train.labels_of(rows), written.labels[rows])
+    assert np.array_equal(train.labels, written.labels)
+    assert train.keys(rows) == [written.keys[row] for row in rows]
+    with pytest.raises(ValueError, match="read-only"):
+        train.labels[0] = 1
 
 
 def test_rows_and_memory_that_do_not_fit_are_refused(folder: Path) -> None:
@@ -101,12 +105,12 @@ def test_without_hashes_a_damaged_shard_never_crashes(folder: Path) -> None:
         path.write_bytes(damaged)
         try:
             train = open_dataset(folder, verify="size").train
-        except UserError:
-            refused += 1
-        else:
             everything = np.arange(len(train))
             train.gather(everything)
             train.keys(everything)
+        except UserError:
+            refused += 1
+        else:
             opened += 1
     # Pixels are not looked at without hashes, labels and structure are.
     assert opened > 40
