@@ -88,12 +88,8 @@ def reserve_once(
                 )
             if waited_s > _ANNOUNCE_S and not announced:
                 announced = True
-                print(
-                    f"waiting up to {timeout_s:g} s for room for {num_workers} workers of "
-                    f"{_text(bundle)}; the cluster has {_text(ray.cluster_resources())}, free are "
-                    f"{_text(ray.available_resources())}",
-                    file=sys.stderr,
-                )
+                text = _no_room(bundle, num_workers, room)
+                print(f"waiting up to {timeout_s:g} s: {text}", file=sys.stderr)
     finally:
         remove_placement_group(group)
 
@@ -187,12 +183,16 @@ def _count(bundle: Mapping[str, float], node: Mapping[str, float]) -> int:
 
 
 def _no_room(bundle: Mapping[str, float], num_workers: int, room: int) -> str:
-    where = "this machine" if is_local() else "the Ray cluster"
+    if is_local():
+        has = f"this machine has {_text(ray.cluster_resources())}"
+        cure = "name a larger cluster in RAY_ADDRESS"
+    else:
+        free = _text(ray.available_resources())
+        has = f"the Ray cluster has {_text(ray.cluster_resources())}, free are {free}"
+        cure = "add nodes"
     return (
-        f"runtime.num_workers = {num_workers} of {_text(bundle)} each do not fit: {where} has "
-        f"{_text(ray.cluster_resources())}, room for {room}; lower runtime.num_workers or "
-        f"runtime.resources_per_worker, or {'name a larger cluster' if is_local() else 'add nodes'}"
-        f"{' in RAY_ADDRESS' if is_local() else ''}"
+        f"runtime.num_workers = {num_workers} of {_text(bundle)} each do not fit: {has}, room for "
+        f"{room} at most; lower runtime.num_workers or runtime.resources_per_worker, or {cure}"
     )
 
 

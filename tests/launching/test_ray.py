@@ -4,17 +4,24 @@ import copy
 import os
 import signal
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 import torch
 import yaml
 
+from pipeline.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from pipeline.launching.ray_desk import Desk
+from pipeline.launching.ray_train import RayJob
 from tests.faults.conftest import Project, wait_for
 from tests.launching.job import newest_state
 from tests.launching.ray_nodes import RayNodes, is_listening, kill_tree
 
 PATIENCE_S = 120
+JOB = RayJob(
+    num_workers=2, resources_per_worker={}, use_gpu=False, max_failures=3, join_timeout_s=60
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +106,26 @@ def _workers(processes):
     return [p for p in processes if _is_alive(p) and "RayTrainWorker" in " ".join(p.cmdline())]
 
 
-def test_two_workers_on_this_machine(make_project, undisturbed, start):
+def test_signal_stops_workers_on_this_machine(make_project, undisturbed, start):
     project = make_project("local")
     process = start(project)
     wait_for(project.checkpoints, PATIENCE_S)
     below = psutil.Process(process.pid).children(recursive=True)
+    assert len(_workers(below)) == 2
+    start_s = time.monotonic()
+    os.killpg(process.pid, signal.SIGTERM)  # Ray's processes get it too
     code, output = _end(process)
+    assert code == 75, output
+    assert time.monotonic() - start_s < 30
+    assert "stopped: SIGTERM; a checkpoint at" in output
+    assert "Traceback" not in output
+    assert newest_state(project.folder)["nimg"] < 800
+    wait_for(lambda: not any(map(_is_alive, below)), timeout_s=10)
+    code, output = _end(start(project))
     assert code == 0, output
     _assert_same(project, undisturbed)
-    assert "0.1/0.8 kimg" in output
-    assert "(pid=" not in output  # nothing of Ray's own between the lines
-    assert len(below) > 3
-    wait_for(lambda: not any(map(_is_alive, below)), timeout_s=10)
+    assert "0.8/0.8 kimg" in output
+    assert "pid=" not in output  # nothing of Ray's own between the lines
 
 
 def test_too_many_workers_are_refused_at_once(make_project, start):
@@ -122,11 +137,60 @@ def test_too_many_workers_are_refused_at_once(make_project, start):
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("resources", [{"CPU": 0}, {"CPU": -1}, {"CPU": 2, "GPU": -1}])
+def test_resources_that_reserve_nothing(resources):
+    with pytest.raises(UserError, match=r"runtime\.resources_per_worker = .* reserves nothing"):
+        replace(JOB, resources_per_worker=resources).bundle  # noqa: B018
+
+
+def test_resources_of_a_worker():
+    assert JOB.bundle == {"CPU": 1}
+    assert replace(JOB, use_gpu=True).bundle == {"GPU": 1}
+    assert replace(JOB, use_gpu=True, resources_per_worker={"CPU": 4}).bundle == {
+        "CPU": 4,
+        "GPU": 1,
+    }
+
+
+def test_desk_knows_when_a_job_is_over():
+    desk = Desk()
+    assert desk.start()
+    desk.say("a line")
+    news = desk.read()
+    assert news.is_training
+    assert news.lines == ["a line"]
+    desk.fail("it failed")
+    news = desk.read()
+    assert not news.is_training
+    assert news.lines == ["it failed"]
+    assert desk.start()
+    desk.end(1, EXIT_PREEMPTED, "stopped")  # only the main worker knows of the checkpoint
+    assert not desk.is_over()
+    desk.end(0, EXIT_PREEMPTED, "stopped with a checkpoint")
+    assert desk.is_over()
+    with pytest.raises(Preempted, match="with a checkpoint"):
+        desk.read().raise_outcome()
+    desk.end(1, EXIT_USER_ERROR, "a mistake")
+    with pytest.raises(UserError, match="a mistake"):
+        desk.read().raise_outcome()
+    assert not desk.start()  # after a failure that came later than the outcome
+
+
 def test_absent_cluster_is_named(make_project, start, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     code, output = _end(start(make_project("absent")))
     assert code == 2, output
     assert "no usable Ray cluster at RAY_ADDRESS = 127.0.0.1:9" in output
+    assert "Traceback" not in output
+
+
+def test_room_in_a_cluster_is_waited_for(make_project, joined, start):
+    project = make_project("waiting", num_workers=9, join_timeout_s=4)
+    code, output = _end(start(project))
+    assert code == 2, output
+    assert "waiting up to 4 s: runtime.num_workers = 9 of {CPU: 1} each do not fit" in output
+    assert "the Ray cluster has {CPU: 2}, free are {CPU: 2}, room for 2 at most" in output
+    assert "or add nodes; waited 4 s (runtime.join_timeout_s)" in output
     assert "Traceback" not in output
 
 
@@ -139,23 +203,6 @@ def test_mistake_in_a_worker_is_no_failure(make_project, joined, start):
     assert "shards" in output
     assert "start again" not in output
     assert "Traceback" not in output
-
-
-def test_signal_stops_all_workers_at_a_checkpoint(make_project, undisturbed, joined, start):
-    project = make_project("signalled")
-    process = start(project)
-    wait_for(project.checkpoints, PATIENCE_S)
-    start_s = time.monotonic()
-    os.kill(process.pid, signal.SIGTERM)
-    code, output = _end(process)
-    assert code == 75, output
-    assert time.monotonic() - start_s < 30
-    assert "stopped: SIGTERM; a checkpoint at" in output
-    assert "Traceback" not in output
-    assert newest_state(project.folder)["nimg"] < 800
-    code, output = _end(start(project))
-    assert code == 0, output
-    _assert_same(project, undisturbed)
 
 
 def test_lost_node(make_project, undisturbed, joined, start):
@@ -174,7 +221,8 @@ def test_lost_node(make_project, undisturbed, joined, start):
     _assert_same(project, undisturbed)
 
 
-def test_killed_driver_leaves_no_workers(make_project, joined, start):
+def test_killed_driver_leaves_no_workers(make_project, joined, start, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # for what it has no chance to remove
     project = make_project("orphans")
     process = start(project)
     wait_for(project.checkpoints, PATIENCE_S)
