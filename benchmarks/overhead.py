@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,9 @@ def measure(preset: Preset, device: str, num_rounds: int, folder: Path) -> dict[
         turns = Turns(pure, folder, interruption, per_round, num_rounds)
         with timed_parts(lambda: turns.is_counting) as seconds, contextlib.suppress(EnoughError):
             train(settings, preset.dataset.train, runtime, turns, writers)
-    snapshot_s = _seconds(lambda: output.write(pure.state.G, pure.state.G_ema, pure.state.nimg))
+    snapshot_s = statistics.median(
+        _seconds(partial(output.write, pure.state.G, pure.state.G_ema, nimg)) for nimg in range(3)
+    )
     tracker.close("finished")
     pure_s = sum(each.pure_s for each in turns.rounds)
     shares = [each.run_s / each.pure_s - 1 for each in turns.rounds]
