@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.sources.cifar_pickle import UnsafePickleError, read_pickle
-from pipeline.data.sources.files import Place, list_files
+from pipeline.data.sources.files import Entry, Place, list_files
 from pipeline.data.sources.source import Items, Source
 from pipeline.errors import UserError
 from pipeline.storage.atomic import atomic_write
@@ -83,9 +83,11 @@ def open_cifar(kind: str, path: str, label_column: str | None, cache: Path | Non
         packed = [name for name in names if name == archive.url.rpartition("/")[2]]
         if missing and not packed:
             raise UserError(f"data.path: {path} lacks {', '.join(missing)}; {expected}")
-        read = _CifarReader(listing.place, kind, packed[0] if missing else "", prefix)
+        name = packed[0] if missing else ""
+        known = [e for e in listing.entries if e.name == name or e.name.startswith(prefix)]
+        read = _CifarReader(listing.place, kind, name, prefix, tuple(known))
     else:
-        read = _CifarReader(listing.place, kind, names[0], f"{archive.folder}/")
+        read = _CifarReader(listing.place, kind, names[0], f"{archive.folder}/", listing.entries)
 
     labels_key = label_column or archive.labels
     class_names = _class_names(read, archive, labels_key)
@@ -150,6 +152,8 @@ class _CifarReader:
     """Name of the archive in the place; empty: its files are there."""
     prefix: str
     """Before the names of its files, in the archive or in the place."""
+    state: tuple[Entry, ...]
+    """Of the files: of others nothing may be remembered."""
 
     def __call__(self, items: Items) -> Iterator[npt.NDArray[np.uint8]]:
         batches = ARCHIVES[self.kind].batches
@@ -174,7 +178,7 @@ class _CifarReader:
 def _read_batch(reader: _CifarReader, name: str) -> dict[bytes, Any]:
     try:
         if reader.packed:
-            content = _unpacked(reader.place, reader.packed)[reader.prefix + name]
+            content = _unpacked(reader)[reader.prefix + name]
         else:
             content = reader.place.path(reader.prefix + name).read_bytes()
         batch = read_pickle(content)
@@ -188,14 +192,14 @@ def _read_batch(reader: _CifarReader, name: str) -> dict[bytes, Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _unpacked(place: Place, packed: str) -> dict[str, bytes]:
-    path = place.path(packed)
+def _unpacked(reader: _CifarReader) -> dict[str, bytes]:
+    path = reader.place.path(reader.packed)
     try:
         with tarfile.open(path) as archive:  # of any compression
             files = [member for member in archive if member.isfile()]
             return {m.name: f.read() for m in files if (f := archive.extractfile(m)) is not None}
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise _damaged(place.address, packed, str(error)) from None
+        raise _damaged(reader.place.address, reader.packed, str(error)) from None
 
 
 def _class_names(read: _CifarReader, archive: CifarArchive, labels_key: str) -> tuple[str, ...]:
@@ -214,4 +218,5 @@ def _class_names(read: _CifarReader, archive: CifarArchive, labels_key: str) -> 
 
 
 def _damaged(place: str, file: str, reason: str) -> UserError:
+    reason = " ".join(reason.split())
     return UserError(f"data.path: {file} of {place} is not as published: {reason}; fetch it anew")

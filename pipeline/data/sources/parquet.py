@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.sources.files import Place, list_files, short_name
+from pipeline.data.sources.files import Entry, Place, list_files, short_name
 from pipeline.data.sources.labels import number_labels
 from pipeline.data.sources.source import Items, Source, Unreadable
 from pipeline.data.sources.training_files import training_files
@@ -37,14 +37,14 @@ def open_parquet(
     """
     listing = list_files(path, cache, _EXPECTED)
     files, note = training_files(listing, path, ".parquet", _EXPECTED)
-    first = _open(listing.place, files[0].name)
+    first = _open(listing.place, files[0])
     image_column = _image_column(first.schema_arrow, image_column, path)
     label_column = _label_column(first.schema_arrow, label_column, image_column, path)
     keys: list[str] = []
     values: list[int | str | None] = []
     where: list[npt.NDArray[np.int64]] = []
     for number, entry in enumerate(files):
-        file = _open(listing.place, entry.name)
+        file = _open(listing.place, entry)
         for column in (image_column, label_column):
             ours, theirs = first.schema_arrow.field(column), _field(file.schema_arrow, column)
             if theirs is None or ours.type != theirs.type:
@@ -64,7 +64,7 @@ def open_parquet(
         name=short_name(path).removesuffix(".parquet"),
         class_names=class_names,
         items=Items(keys=keys, labels=labels, where=np.concatenate(where)),
-        read=_ParquetReader(listing.place, tuple(file.name for file in files), image_column),
+        read=_ParquetReader(listing.place, files, image_column),
         origin={"kind": "parquet", "path": path, "columns": f"{image_column}, {label_column}"},
         preprocessing={},
         note=note,
@@ -74,7 +74,7 @@ def open_parquet(
 @dataclass(frozen=True)
 class _ParquetReader:
     place: Place
-    files: tuple[str, ...]
+    files: tuple[Entry, ...]
     column: str
 
     def __call__(self, items: Items) -> Iterator[bytes | Unreadable]:
@@ -87,19 +87,19 @@ class _ParquetReader:
             yield content if content is not None else Unreadable("no bytes in its row")
 
     def _images(self, number: int, group: int) -> pa.Array:
-        name = self.files[number]
-        images = _read(_open(self.place, name), name, group, self.column).combine_chunks()
+        entry = self.files[number]
+        images = _read(_open(self.place, entry), entry.name, group, self.column).combine_chunks()
         if isinstance(images, pa.ChunkedArray):  # of no chunk at all
             images = pa.concat_arrays(images.chunks)
         return images.field("bytes") if pa.types.is_struct(images.type) else images
 
 
 @functools.lru_cache(maxsize=8)
-def _open(place: Place, name: str) -> pq.ParquetFile:
+def _open(place: Place, entry: Entry) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(place.path(name), memory_map=True)
+        return pq.ParquetFile(place.path(entry.name), memory_map=True)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(name, error) from None
+        raise _damaged(entry.name, error) from None
 
 
 def _read(file: pq.ParquetFile, name: str, group: int | None, column: str) -> pa.ChunkedArray:

@@ -5,7 +5,6 @@ import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.data.sources.files import Place
@@ -54,14 +53,14 @@ def members(file: BinaryIO, name: str) -> Iterator[Member]:
 
 @dataclass(frozen=True)
 class TarReader:
-    """Reads items whose `where` is (number of the archive, offset, size, ...)."""
+    """Reads items whose `where` is (archive's number, offset, size, state of the archive...)."""
 
     place: Place
     archives: tuple[str, ...]
 
     def __call__(self, items: Items) -> Iterator[bytes | Unreadable]:
-        for number, offset, size in items.where[:, :3].tolist():
-            file = _opened(self.place.path(self.archives[number]))
+        for number, offset, size, *state in items.where.tolist():
+            file = _opened(self.place, self.archives[number], tuple(state))
             try:
                 content = os.pread(file.fileno(), size, offset)
             except OSError as error:
@@ -72,5 +71,5 @@ class TarReader:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(path: Path) -> BinaryIO:
-    return path.open("rb")
+def _opened(place: Place, name: str, state: tuple[int, ...]) -> BinaryIO:
+    return place.path(name).open("rb")
