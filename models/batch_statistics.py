@@ -47,26 +47,37 @@ class _GlobalNormalization(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: torch.Tensor, eps: float) -> torch.Tensor:
-        var, mean = torch.var_mean(widen(x), dim=(0, 2, 3), correction=0)  # (C,)
-        own = torch.stack([mean, var])
+        own = torch.stack(_moments(widen(x)))  # (2, C)
         gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(gathered, own)
         means, variances = torch.stack(gathered).unbind(1)  # (P, C), P processes
         mean = means.mean(0)
         # Chan's formula: no difference of large squares, as E[x^2] - E[x]^2 would be.
         var = (variances + (means - mean).square()).mean(0)
-        scale = torch.rsqrt(var + eps)
-        ctx.save_for_backward(x, mean, scale)
+        ctx.save_for_backward(x, mean, var)
+        ctx.eps = eps  # type: ignore[attr-defined]
         return F.batch_norm(x, mean, var, eps=eps)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        x, mean, scale = ctx.saved_tensors  # type: ignore[attr-defined]
-        mean, scale = mean[:, None, None], scale[:, None, None]
-        wide = grad.to(scale.dtype)
-        normal = (x - mean) * scale
-        sums = torch.stack([wide.sum(dim=(0, 2, 3)), (wide * normal).sum(dim=(0, 2, 3))])
-        dist.all_reduce(sums)
-        count = grad.numel() // grad.shape[1] * dist.get_world_size()
-        along_mean, along_normal = (sums / count)[:, :, None, None]
-        return ((wide - along_mean - normal * along_normal) * scale).to(x.dtype), None
+        x, mean, var = ctx.saved_tensors  # type: ignore[attr-defined]
+        eps: float = ctx.eps  # type: ignore[attr-defined]
+        scale = torch.rsqrt(var + eps)
+        # As if the batch were all there is; torch's kernels take a fifth of the time of formulas.
+        alone, along_normal, along_mean = torch.ops.aten.native_batch_norm_backward(
+            grad, x, torch.ones_like(mean), None, None, mean, scale, True, eps, [True, True, True]
+        )
+        own = torch.stack([along_mean, along_normal])  # sums over the batch, (2, C)
+        total = own.clone()
+        dist.all_reduce(total)
+        count = grad.numel() // grad.shape[1]
+        bias, gain = (own / count - total / (count * dist.get_world_size())) * scale
+        # Then the others' part: affine in the normalised x.
+        return alone.add_(F.batch_norm(x, mean, var, gain, bias, eps=eps)), None
+
+
+def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance (C,) of (B, C, H, W) over batch and space."""
+    mean = x.mean(dim=(0, 2, 3))
+    # torch.var_mean takes ten times as long on a CPU.
+    return mean, (x - mean[:, None, None]).square_().mean(dim=(0, 2, 3))
