@@ -155,9 +155,15 @@ def short_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).absolute().name
 
 
-@functools.cache
 def _s3_folder(address: str) -> S3Folder:
-    return S3Folder(address)  # a client takes a third of a second to make
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    folder = _bucket(bucket)
+    return folder.folder(prefix) if prefix else folder
+
+
+@functools.cache
+def _bucket(name: str) -> S3Folder:
+    return S3Folder(f"s3://{name}")  # a client takes a third of a second to make
 
 
 def _list_objects(path: str, cache: Path, expected: str) -> Listing:

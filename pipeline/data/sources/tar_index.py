@@ -1,11 +1,12 @@
 """Where the files of tar archives are, so that each can be read alone."""
 
-import functools
 import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+import numpy as np
 
 from pipeline.data.sources.files import Place
 from pipeline.data.sources.source import Items, Unreadable
@@ -43,9 +44,9 @@ def members(file: BinaryIO, name: str) -> Iterator[Member]:
             f"data.path: {name} is no tar archive without compression ({error}); unpack what is "
             "packed, fetch anew what is damaged"
         ) from None
-    # tarfile takes a damaged header for the end, and would lose all that follows.
+    # tarfile takes a damaged header, and the end of the file, for the end, and would lose the rest.
     file.seek(min(end, size))
-    if file.read(_BLOCK).strip(b"\0") or end > size:
+    if file.read(_BLOCK) != bytes(_BLOCK):
         raise UserError(
             f"data.path: {name} is damaged or cut short at byte {end} of {size}; fetch it anew"
         )
@@ -59,17 +60,17 @@ class TarReader:
     archives: tuple[str, ...]
 
     def __call__(self, items: Items) -> Iterator[bytes | Unreadable]:
-        for number, offset, size, *state in items.where.tolist():
-            file = _opened(self.place, self.archives[number], tuple(state))
-            try:
-                content = os.pread(file.fileno(), size, offset)
-            except OSError as error:
-                yield Unreadable(f"cannot be read ({error.strerror})")
-                continue
-            whole = len(content) == size
-            yield content if whole else Unreadable("the archive ends before it does")
+        numbers = items.where[:, 0]
+        starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]]) if len(items) else []
+        for rows in np.split(items.where, starts[1:]):
+            with self.place.path(self.archives[rows[0, 0]]).open("rb") as file:
+                for _, offset, size in rows[:, :3].tolist():
+                    yield _content(file, offset, size)
 
 
-@functools.lru_cache(maxsize=4)
-def _opened(place: Place, name: str, state: tuple[int, ...]) -> BinaryIO:
-    return place.path(name).open("rb")
+def _content(file: BinaryIO, offset: int, size: int) -> bytes | Unreadable:
+    try:
+        content = os.pread(file.fileno(), size, offset)
+    except OSError as error:
+        return Unreadable(f"cannot be read ({error.strerror})")
+    return content if len(content) == size else Unreadable("the archive ends before it does")
