@@ -33,13 +33,12 @@ def ray_cluster(timeout_s: float) -> Iterator[None]:
 
     Raises UserError when none answers within `timeout_s`, and Preempted on a SIGTERM meanwhile.
     """
-    address = os.environ.get("RAY_ADDRESS") or "local"
     try:
-        if address == "local":
+        if is_local():
             with _local_cluster():
                 yield
         else:
-            _join(address, timeout_s)
+            _join(os.environ["RAY_ADDRESS"], timeout_s)
             yield
     finally:
         _shutdown()
@@ -55,7 +54,7 @@ def is_local() -> bool:
     return os.environ.get("RAY_ADDRESS", "local") in ("", "local")
 
 
-def reserve_once(
+def await_room(
     bundle: Mapping[str, float], num_workers: int, timeout_s: float, stop_reason: StopReason
 ) -> None:
     """Waits until the cluster has room for `num_workers` times `bundle`.

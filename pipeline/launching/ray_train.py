@@ -17,7 +17,7 @@ import ray
 
 from pipeline.config.params import Params
 from pipeline.errors import Preempted, UserError
-from pipeline.launching.ray_cluster import StopReason, on_this_node, ray_cluster, reserve_once
+from pipeline.launching.ray_cluster import StopReason, await_room, on_this_node, ray_cluster
 from pipeline.launching.ray_desk import Desk, News
 from pipeline.launching.worker import TrainPaths
 from pipeline.training.interruption import Interruption
@@ -90,7 +90,7 @@ def run_in_ray(job: RayJob, params: Params, paths: TrainPaths) -> None:
         ray_cluster(job.join_timeout_s),
         tempfile.TemporaryDirectory(prefix="sagan-lab-") as storage,
     ):
-        reserve_once(bundle, job.num_workers, job.join_timeout_s, interruption.reason)
+        await_room(bundle, job.num_workers, job.join_timeout_s, interruption.reason)
         desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=on_this_node()).remote()
         task = Task(
             desk=desk,
