@@ -80,9 +80,7 @@ def run_in_workers(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[Sha
 def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which only JPEG files make us import
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         while True:
             task = pipe.recv()

@@ -44,10 +44,7 @@ def run_in_ray(timeout_s: float) -> Runner:
 
 
 def _work(task: ShardTask, environment: Mapping[str, str]) -> ShardResult:
-    import torch
-
     os.environ.update(environment)
-    torch.set_num_threads(1)
     return make_shard(task)
 
 

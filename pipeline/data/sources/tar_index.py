@@ -60,9 +60,10 @@ class TarReader:
     archives: tuple[str, ...]
 
     def __call__(self, items: Items) -> Iterator[bytes | Unreadable]:
-        numbers = items.where[:, 0]
-        starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]]) if len(items) else []
-        for rows in np.split(items.where, starts[1:]):
+        if not len(items):
+            return
+        changes = np.flatnonzero(np.diff(items.where[:, 0])) + 1
+        for rows in np.split(items.where, changes):
             with self.place.path(self.archives[rows[0, 0]]).open("rb") as file:
                 for _, offset, size in rows[:, :3].tolist():
                     yield _content(file, offset, size)
