@@ -38,8 +38,7 @@ def launch_training(params: Params, paths: TrainPaths, module: str, argv: Sequen
         run_in_torchrun(module, argv, num_workers, runtime.max_failures, num_threads)
     else:
         # Seconds to import, so not for those who go without.
-        
-        from pipeline.launching.ray_train import RayJob, run_in_ray  # takes seconds to import
+        from pipeline.launching.ray_train import RayJob, run_in_ray
 
         job = RayJob(
             num_workers=num_workers,
