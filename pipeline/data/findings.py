@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,9 +106,10 @@ def find_suspicious(
             f"{', ...' if len(few) > _MAX_NAMED else ''}"
         )
     for names in _alike(class_names):
+        quoted = " and ".join(_name(name, ascii) for name in names)
         found.append(
-            f"classes {' and '.join(map(_name, names))} differ only in case or in the encoding of "
-            "letters; rename one if they are the same"
+            f"classes {quoted} differ only in case or in the encoding of letters; rename one if "
+            "they are the same"
         )
     if total > 1 and doubles.num_images == total - 1:
         found.append(f"all {total} images are identical")
@@ -116,10 +117,13 @@ def find_suspicious(
         found.append("all images are nearly identical")
     if doubles.num_across_splits:
         found.append(
-            f"{doubles.num_across_splits} images are both in the training and in the held-out split"
+            f"training and held-out images share {_count(doubles.num_across_splits)}, the same "
+            "pixel for pixel"
         )
     if doubles.num_across_classes:
-        found.append(f"{doubles.num_across_classes} images are in more than one class")
+        found.append(
+            f"classes share {_count(doubles.num_across_classes)}, the same pixel for pixel"
+        )
     enlarged = sum(part.num_enlarged for part in seen)
     if enlarged > _NOTICEABLE * total and not is_tiny:
         found.append(f"{enlarged} of {total} originals are smaller than the shards' resolution")
@@ -127,6 +131,10 @@ def find_suspicious(
     if flat > _NOTICEABLE * total:
         found.append(f"{flat} of {total} images are of one colour")
     return found
+
+
+def _count(number: int) -> str:
+    return f"{number} image{'s' if number > 1 else ''}"
 
 
 def _spread(seen: Sequence[Seen], total: int) -> float:
@@ -142,6 +150,6 @@ def _alike(class_names: Sequence[str]) -> list[list[str]]:
     return [names for names in groups.values() if len(names) > 1]
 
 
-def _name(name: str) -> str:
-    text = ascii(name)
+def _name(name: str, quote: Callable[[str], str] = repr) -> str:
+    text = quote(name)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from pipeline.reporting.attention_figure import SIDE, AttentionFigure
 from pipeline.reporting.curves import Chart
+from pipeline.reporting.data_section import data_section
 from pipeline.reporting.heat import heat_palette
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.line_chart import line_chart, readout
@@ -73,7 +74,7 @@ def render_page(
         settings=_settings(config),
         environment=_flat(config["environment"]),
         commit=config["environment"].get("git_commit"),
-        histogram=_histogram(inputs),
+        data=data_section(inputs.dataset),
         source=_flat(manifest.source),
         preprocessing=_flat(manifest.preprocessing),
         count=count,
@@ -155,21 +156,3 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _histogram(inputs: ReportInputs) -> list[dict[str, Any]]:
-    """For each class its counts, and their shares of the largest class in per cent."""
-    manifest = inputs.dataset.manifest
-    train = manifest.splits["train"].class_counts
-    heldout = manifest.splits["heldout"].class_counts
-    largest = max(1, *(t + h for t, h in zip(train, heldout, strict=True)))
-    return [
-        {
-            "name": name,
-            "train": t,
-            "heldout": h,
-            "train_share": round(100 * t / largest, 2),
-            "heldout_share": round(100 * h / largest, 2),
-        }
-        for name, t, h in zip(manifest.class_names, train, heldout, strict=True)
-    ]

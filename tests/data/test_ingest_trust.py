@@ -141,7 +141,7 @@ def test_duplicates_are_found_by_their_pixels(tmp_path: Path) -> None:
     found = manifest.observations["duplicates"]
     assert (found["images"], found["groups"], found["across_classes"]) == (4, 2, 1)
     assert found["across_splits"] == sum(len(group["splits"]) > 1 for group in groups.values())
-    assert "1 images are in more than one class" in manifest.observations["warnings"]
+    assert "classes share 1 image, the same pixel for pixel" in manifest.observations["warnings"]
 
 
 def _warnings(tmp_path: Path, images: Any, labels: list[int], names: tuple[str, ...]) -> list[str]:
@@ -206,7 +206,8 @@ def test_one_image_in_both_splits_is_warned_about(tmp_path: Path) -> None:
     assert (found["groups"], found["across_classes"]) == (100, 0)
     assert 30 < found["across_splits"] < 70
     assert manifest.observations["warnings"] == [
-        f"{found['across_splits']} images are both in the training and in the held-out split"
+        f"training and held-out images share {found['across_splits']} images, the same pixel for "
+        "pixel"
     ]
 
 
