@@ -46,6 +46,7 @@ class Player:
             return nullcontext()
         return self._forward.no_sync()
 
+    @torch.no_grad()
     def update(self, nimg: int, lr: float, loss: torch.Tensor) -> None:
         """Moves the weights by the gradients, and clears these; `loss` is this process's own."""
         new = ~torch.isfinite(loss.detach()) & (self._first_broken_loss < 0)
