@@ -4,6 +4,8 @@ Twice as fast as Pillow at the same quality: within a level of it everywhere. De
 scale would be faster still, and 22 dB further from the truth.
 """
 
+import threading
+
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -18,6 +20,24 @@ _TARGET = {1: "GRAY", 3: "RGB"}
 _CONVERTIBLE = ("YCbCr", "RGB", "Gray")  # not CMYK and YCCK: their inversion is Pillow's to know
 _ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
 _EXIF = b"Exif\x00\x00"
+_MAX_KEPT_BYTES = 1 << 26
+
+
+class _Scratch(threading.local):
+    """Memory that is decoded into, again and again: new memory would cost half as much again."""
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, np.uint8)
+
+    def take(self, size: int) -> npt.NDArray[np.uint8]:
+        if size > _MAX_KEPT_BYTES:
+            return np.empty(size, np.uint8)
+        if size > len(self._kept):
+            self._kept = np.empty(size, np.uint8)
+        return self._kept
+
+
+_scratch = _Scratch()
 
 
 def jpeg_size(content: bytes) -> tuple[int, int] | None:
@@ -34,12 +54,14 @@ def jpeg_square(content: bytes, recipe: Recipe, key: str) -> npt.NDArray[np.uint
 
     That is every flaw: Pillow knows which ones leave an image whole.
     """
-    orientation = _orientation(content)
-    pixels = _upright(simplejpeg.decode_jpeg(content, _TARGET[recipe.channels]), orientation)
+    height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+    buffer = _scratch.take(height * width * recipe.channels)
+    pixels = simplejpeg.decode_jpeg(content, _TARGET[recipe.channels], buffer=buffer)
+    pixels = _upright(pixels, _orientation(content))
     height, width = pixels.shape[:2]
     left, top = recipe.corner(width, height, key)
     side = min(width, height)
-    square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    square = np.array(pixels[top : top + side, left : left + side], order="C")
     if recipe.resize != "bicubic":
         return shrink(
             Image.fromarray(square.squeeze(-1) if recipe.channels == 1 else square), recipe

@@ -59,9 +59,11 @@ def observe(images: npt.NDArray[np.uint8], num_enlarged: int) -> Seen:
     num_flat = 0
     for index, image in enumerate(images):
         hashes[index] = int.from_bytes(hashlib.sha256(image).digest()[:8], "little")
-        num_flat += bool((image == image[0, 0]).all())
-        inner = image[: side * cells, : side * cells]
-        grey = inner.reshape(cells, side, cells, side * C).mean((1, 3)).ravel()
+        inner = image[: side * cells, : side * cells].reshape(cells, side, cells * side * C)
+        columns = inner.sum(axis=1, dtype=np.uint32).reshape(cells, cells, side * C)
+        grey = columns.sum(axis=2).ravel() / (side * side * C)
+        # Only where the small picture is of one colour can the large one be.
+        num_flat += bool(np.ptp(grey) == 0 and (image == image[0, 0]).all())
         sums += grey
         squares += grey**2
     return Seen(
