@@ -1,5 +1,6 @@
 """Training batches, prepared ahead of the consumer on one thread."""
 
+import math
 import queue
 import sys
 import threading
@@ -14,8 +15,11 @@ from pipeline.data.block_order import BlockOrder, Order
 from pipeline.data.reader import Rows
 
 _NUM_AHEAD = 2
+# Small batches are made together: waking the consumer costs as much as gathering 200 kB.
+_GROUP_BYTES = 1 << 20
+_MAX_GROUP = 8
 # The order costs a fixed half a millisecond a call: it is computed for many batches at once.
-_ORDER_BLOCK = 4096
+_ORDER_BLOCK = 8192
 _CLOSING_S = 5.0
 _UNUSED_REFERENCES = 3  # the list's, the loop's and getrefcount's own
 
@@ -26,8 +30,8 @@ class Batches:
     """Batch k of the job holds positions [start + k * batch, start + (k + 1) * batch) of `order`.
 
     Rank r of `world_size` gets the r-th of `world_size` equal, contiguous slices of each, so the
-    global batches do not depend on the number of processes. At most two batches are ready or being
-    prepared at a time. `close` ends the thread.
+    global batches do not depend on the number of processes. At most two batches, or 2 MB of small
+    ones, are ready or being prepared at a time. `close` ends the thread.
     """
 
     def __init__(
@@ -53,12 +57,16 @@ class Batches:
         self._order = order
         self._batch = batch
         self._next_start = start
-        self._slice = slice(rank * (batch // world_size), (rank + 1) * (batch // world_size))
-        self._shape = (batch // world_size, *rows.shape)
+        share = batch // world_size
+        self._slice = slice(rank * share, (rank + 1) * share)
+        batch_bytes = share * math.prod(rows.shape)
+        self._group = min(_MAX_GROUP, max(1, _GROUP_BYTES // batch_bytes))
+        self._shape = (self._group * share, *rows.shape)
         self._pin_memory = pin_memory
         self._memory: list[npt.NDArray[np.uint8]] = []
-        self._ready: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()  # None: look at the rest
-        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an entry for each batch to make
+        self._taken: list[Batch] = []  # by the consumer, the next one last
+        self._ready: queue.SimpleQueue[list[Batch]] = queue.SimpleQueue()  # none: it has ended
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an entry for each group to make
         self._failure: BaseException | None = None
         self._closed = False
         for _ in range(_NUM_AHEAD):
@@ -71,21 +79,23 @@ class Batches:
 
         Raises what the thread raised, after the batches that it had finished before.
         """
-        batch = None if self._closed else self._ready.get()
-        if batch is None:
-            self._ready.put(None)  # for the next call
-            if self._closed:
-                raise RuntimeError("these batches are closed")
+        if not self._taken and not self._closed:
+            self._taken = self._ready.get()
+            self._room.put(None)
+        if self._closed:
+            raise RuntimeError("these batches are closed")
+        if not self._taken:
+            self._ready.put([])  # for the next call
             assert self._failure is not None
             raise self._failure
-        self._room.put(None)
-        return batch
+        return self._taken.pop()
 
     def close(self) -> None:
-        """Ends the thread within one batch, or lets it end a slow download alone; repeatable."""
+        """Ends the thread, or lets it end a slow download by itself; may be called twice."""
         self._closed = True
+        self._taken.clear()
         self._room.put(None)
-        self._ready.put(None)
+        self._ready.put([])
         self._thread.join(_CLOSING_S)
         self._rows.stop()
 
@@ -102,21 +112,23 @@ class Batches:
 
     def _work(self) -> None:
         try:
-            num_batches = max(1, _ORDER_BLOCK // self._batch)
-            count = num_batches * self._batch
             while True:
+                # While shards come and go, no further than one of them: else too many are wanted.
+                most = _ORDER_BLOCK if self._rows.all_open else self._rows.shard_rows[0]
+                num_groups = max(1, min(_ORDER_BLOCK, most) // (self._group * self._batch))
+                count = num_groups * self._group * self._batch
                 order = self._order.rows_at(self._next_start, count)
                 self._next_start += count
-                block = order.reshape(num_batches, self._batch)[:, self._slice]
-                self._open_ahead(block.reshape(-1))
-                for rows in block:
+                own = order.reshape(-1, self._batch)[:, self._slice].reshape(num_groups, -1)
+                self._open_ahead(own.reshape(-1))
+                for rows in own:
                     self._room.get()
                     if self._closed:
                         return
                     self._ready.put(self._prepare(rows))
         except BaseException as error:  # it belongs to the consumer, whatever it is
             self._failure = error
-            self._ready.put(None)
+            self._ready.put([])
 
     def _open_ahead(self, rows: npt.NDArray[np.int64]) -> None:
         """Wants the shards of the rows and, of a block order, as many that it visits next."""
@@ -134,18 +146,21 @@ class Batches:
                 ahead += next_visits[: len(needed) - len(ahead)].tolist()
         self._rows.want(rows, ahead)
 
-    def _prepare(self, rows: npt.NDArray[np.int64]) -> Batch:
+    def _prepare(self, rows: npt.NDArray[np.int64]) -> list[Batch]:
         labels = torch.from_numpy(self._rows.labels_of(rows))
         if self._pin_memory:  # torch itself keeps pinned memory, and knows what is still copied
-            pinned = torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)
-            self._rows.gather(rows, out=pinned.numpy())
-            return pinned, labels.pin_memory()
-        images = self._free_memory()
-        self._rows.gather(rows, out=images)
-        return torch.from_numpy(images), labels
+            images = torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)
+            labels = labels.pin_memory()
+            self._rows.gather(rows, out=images.numpy())
+        else:
+            memory = self._free_memory()
+            self._rows.gather(rows, out=memory)
+            images = torch.from_numpy(memory)
+        parts = zip(images.chunk(self._group), labels.chunk(self._group), strict=True)
+        return list(parts)[::-1]
 
     def _free_memory(self) -> npt.NDArray[np.uint8]:
-        """Memory of a batch that nobody has any more: fresh pages cost as much as the copy."""
+        """Memory of batches that nobody has any more: fresh pages cost as much as the copy."""
         for images in self._memory:
             if sys.getrefcount(images) == _UNUSED_REFERENCES:  # a tensor over it is one more
                 return images

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,6 @@ from pipeline.data.shard_file import Shard, damaged, open_shard
 from pipeline.errors import UserError
 
 _MAX_OPEN = 24_000  # each takes two of the 65,530 mappings that Linux grants a process by default
-_MAX_IDLE = 4  # open shards of a bounded number that nobody asked to keep
 _CLOSING_S = 1.0
 
 
@@ -69,6 +68,7 @@ class OpenShards:
         self._wanted: dict[int, None] = {}
         self._queue: deque[int] = deque()
         self._num_threads = 0
+        self._turn = threading.Lock()
         self._changed = threading.Condition()
         # What is staged beyond the memory at hand would only push out what was staged before.
         self._memory_bytes = 0.8 * psutil.virtual_memory().available
@@ -80,6 +80,11 @@ class OpenShards:
 
         Raises UserError for a shard that is damaged or cannot be had.
         """
+        # One at a time where not all can be open: two that each hold half would wait for ever.
+        with self._turn if self._bounded else nullcontext():
+            yield from self._use(indices)
+
+    def _use(self, indices: Sequence[int]) -> Iterator[None]:
         with self._changed:
             self._pins.update(indices)
         try:
@@ -89,6 +94,7 @@ class OpenShards:
         finally:
             with self._changed:
                 self._pins -= Counter(indices)
+                self._close_surplus(0)
                 self._changed.notify_all()
 
     def check_room_for(self, num_shards: int) -> None:
@@ -121,8 +127,7 @@ class OpenShards:
             self._queue.clear()
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._num_threads == 0, _CLOSING_S)
-            while self._is_surplus() and self._close_one(()):
-                pass
+            self._close_surplus(0)
 
     def _work(self) -> None:
         while True:
@@ -159,25 +164,23 @@ class OpenShards:
                 pinned = index in self._pins
                 if not pinned and index not in self._wanted:
                     return None
-                if self._free and not self._is_surplus():
-                    return self._free.pop()
-                if self._close_one(self._wanted):
-                    continue
+                self._close_surplus(1)
+                if not self._free and pinned:
+                    self._close_one(())
                 if self._free:
                     return self._free.pop()
-                if not (pinned and self._close_one(())):
-                    self._changed.wait()
+                self._changed.wait()
 
     def _open(self, index: int, slot: int) -> None:
         entry, fetched = self._entries[index], False
         try:
             path = self._files.fetch(index)
             fetched = True
+            if self._stages:
+                stage(path)
             shard = open_shard(path, entry.rows, self._shape)
             if shard.labels.min() < 0 or shard.labels.max() >= self._num_classes:
                 raise damaged(path, "it has unknown labels")
-            if self._stages:
-                stage(path)
             with self._changed:
                 self._map(index, slot, path, shard)
         except BaseException:
@@ -202,10 +205,12 @@ class OpenShards:
         self._slots[index] = slot
         self.complete = not self._bounded and len(self._slots) == len(self._entries)
 
-    def _is_surplus(self) -> bool:
-        """Whether so many are open that those nobody asked to keep should make room."""
-        num_taken = self.capacity - len(self._free)
-        return self._bounded and num_taken >= max(_MAX_IDLE, len(self._wanted))
+    def _close_surplus(self, num_more: int) -> None:
+        """Makes room for others who share the files: keeps what is wanted, else the last one."""
+        most = max(1, len(self._wanted)) - num_more
+        while self._bounded and self.capacity - len(self._free) > most:
+            if not self._close_one(self._wanted):
+                return
 
     def _close_one(self, spared: Container[int]) -> bool:
         for index, slot in self._slots.items():

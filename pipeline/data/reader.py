@@ -33,11 +33,12 @@ class Rows:
         """Rows of each shard, in the order of the rows."""
         self._files = files
         self._starts = np.cumsum([0, *self.shard_rows])
+        self._num_rows = int(self._starts[-1])
         self._open = OpenShards(files, split, shape, num_classes)
         self._labels: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._num_rows
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
@@ -142,7 +143,7 @@ class Rows:
         if len(rows) == 0:
             return np.empty(0, np.int64)
         extreme = rows[rows.view(np.uint64).argmax()]  # a negative row is the largest of all
-        if not 0 <= extreme < len(self):
+        if not 0 <= extreme < self._num_rows:
             raise IndexError(f"rows {rows.min()} to {rows.max()} are not all in [0, {len(self)})")
         return self._starts.searchsorted(rows, side="right") - 1
 

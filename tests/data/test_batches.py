@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.data import batches as batches_module
 from pipeline.data.batches import Batches
 from pipeline.data.block_order import GlobalOrder
 from pipeline.data.order import rows_at
 from pipeline.data.reader import Rows, open_dataset
 from tests.data.shard_folder import write_folder
+
+
+@pytest.fixture(autouse=True, params=[1, 1 << 20], ids=["alone", "in groups"])
+def group_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Whether small batches are made one at a time or together."""
+    monkeypatch.setattr(batches_module, "_GROUP_BYTES", request.param)
+    return request.param
 
 
 @pytest.fixture(params=[[9, 9, 9, 9, 9, 5], [50]], ids=["many shards", "one shard"])
@@ -99,7 +107,7 @@ def test_close_ends_the_thread(rows: Rows, use: Callable[[Rows], None]) -> None:
 
 
 def test_the_threads_exception_reaches_the_consumer(
-    rows: Rows, monkeypatch: pytest.MonkeyPatch
+    rows: Rows, group_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gather, calls = rows.gather, []
 
@@ -111,8 +119,8 @@ def test_the_threads_exception_reaches_the_consumer(
 
     monkeypatch.setattr(rows, "gather", fail_at_third)
     with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
-        batches.next_batch()
-        batches.next_batch()
+        for _ in range(2 if group_bytes == 1 else 16):
+            batches.next_batch()
         for _ in range(2):
             with pytest.raises(OSError, match="the disk is gone"):
                 batches.next_batch()
@@ -126,24 +134,24 @@ def test_impossible_slices_are_refused(rows: Rows, tmp_path: Path) -> None:
         Batches(open_dataset(tmp_path).heldout, GlobalOrder(0, 1), 8, 0)
 
 
-def test_at_most_two_batches_wait(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_two_groups_wait_and_their_memory_serves_again(
+    rows: Rows, group_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gather, outs = rows.gather, []
-    prepared = threading.Semaphore(0)
+    group = 1 if group_bytes == 1 else 8
 
     def record(indices: np.ndarray, out: np.ndarray) -> np.ndarray:
         outs.append(out.ctypes.data)
-        prepared.release()
         return gather(indices, out=out)
+
+    expected = gather(rows_at(0, 0, 240, len(rows)))
 
     monkeypatch.setattr(rows, "gather", record)
     with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
-        for k in range(20):
-            assert prepared.acquire(timeout=10)
-            assert len(outs) <= k + 2
+        for k in range(200):
             batches.next_batch()
-    # Of what the consumer drops the memory is used again.
+            assert len(outs) <= k // group + 3
     assert len(set(outs)) <= 4
-    kept = []
     with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
-        kept = [batches.next_batch()[0] for _ in range(10)]
-    assert len({images.data_ptr() for images in kept}) == 10
+        kept = [batches.next_batch()[0] for _ in range(30)]
+    assert np.array_equal(torch.cat(kept).numpy(), expected)
