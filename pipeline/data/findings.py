@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.manifest import SPLITS
 from pipeline.data.observation import Seen
 
 FEW_IMAGES = 50
@@ -22,12 +23,14 @@ _MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """An accepted image by name."""
+class Accepted:
+    """The N images of a data set, in columns."""
 
-    key: str
-    label: int
-    split: str
+    keys: Sequence[str]
+    labels: npt.NDArray[np.int32]
+    is_heldout: npt.NDArray[np.bool_]
+    contents: npt.NDArray[np.uint64]
+    """A hash of each image's pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,28 +57,23 @@ class Doubles:
     """Groups with more than one label."""
 
 
-def find_doubles(contents: npt.NDArray[np.uint64], rows: Sequence[Row]) -> Doubles:
-    """Groups of rows with equal hashes, in the order of their first."""
-    order = np.argsort(contents, kind="stable")
-    ordered = contents[order]
-    same = np.flatnonzero(ordered[1:] == ordered[:-1])
-    members: dict[int, list[int]] = defaultdict(list)
-    for position in same.tolist():
-        group = members[int(ordered[position])]
-        if not group:
-            group.append(int(order[position]))
-        group.append(int(order[position + 1]))
-    groups = []
-    for doubles in sorted(members.values(), key=lambda doubles: doubles[0]):
-        found = [rows[row] for row in doubles]
-        groups.append(
-            Group(
-                count=len(found),
-                keys=[row.key for row in found[:_MAX_LISTED]],
-                labels=sorted({row.label for row in found}),
-                splits=sorted({row.split for row in found}),
-            )
+def find_doubles(images: Accepted) -> Doubles:
+    """Groups of images with equal hashes, in the order of their first."""
+    order = np.argsort(images.contents, kind="stable")
+    ordered = images.contents[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    ends = np.r_[starts[1:], len(ordered)]
+    repeated = ends - starts > 1
+    spans = zip(starts[repeated].tolist(), ends[repeated].tolist(), strict=True)
+    groups = [
+        Group(
+            count=end - start,
+            keys=[images.keys[row] for row in order[start : min(end, start + _MAX_LISTED)]],
+            labels=np.unique(images.labels[order[start:end]]).tolist(),
+            splits=sorted({SPLITS[row] for row in images.is_heldout[order[start:end]].tolist()}),
         )
+        for start, end in sorted(spans, key=lambda span: int(order[span[0]]))
+    ]
     return Doubles(
         groups=groups,
         num_images=sum(group.count - 1 for group in groups),

@@ -35,6 +35,9 @@ from pipeline.data.shard_task import ShardResult, ShardTask
 from pipeline.data.sources.source import Source
 from pipeline.errors import UserError
 from pipeline.storage.atomic import write_text
+from pipeline.storage.disk_space import explain_full_folder
+
+_ROOM = "free some and run the same command to go on, or choose another --out"
 
 
 def write_dataset(
@@ -56,7 +59,7 @@ def write_dataset(
     """
     _check_replaceable(out)
     staging = out.with_name(out.name + ".tmp")
-    with _locked(staging):
+    with _locked(staging), explain_full_folder(staging, _ROOM):
         folder, receipts = staging / "shards", staging / "receipts"
         folder.mkdir(exist_ok=True)
         receipts.mkdir(exist_ok=True)

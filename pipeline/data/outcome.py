@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.findings import Row, find_doubles, find_suspicious
+from pipeline.data.findings import Accepted, find_doubles, find_suspicious
 from pipeline.data.manifest import SPLITS, Split
 from pipeline.data.plan import require_training_images
 from pipeline.data.rejects import Rejected
@@ -53,17 +53,8 @@ def make_observations(
     rejected: Sequence[Rejected],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the manifest says beside the content, and all groups of doubles."""
-    rows = []
-    for task, result in zip(tasks, results, strict=True):
-        gone = {position for position, _ in result.rejected}
-        labels = task.items.labels.tolist()
-        rows += [
-            Row(key=key, label=labels[position], split=task.split)
-            for position, key in enumerate(task.items.keys)
-            if position not in gone
-        ]
     seen = [result.seen for result in results]
-    doubles = find_doubles(np.concatenate([part.contents for part in seen]), rows)
+    doubles = find_doubles(_accepted(tasks, results))
     counts = np.sum([result.class_counts for result in results], axis=0)
     suspicious = find_suspicious(source.class_names, counts, seen, doubles, source.is_tiny)
     observations = {
@@ -86,3 +77,20 @@ def make_observations(
         "enlarged": sum(part.num_enlarged for part in seen),
     }
     return observations, [dataclasses.asdict(group) for group in doubles.groups]
+
+
+def _accepted(tasks: Sequence[ShardTask], results: Sequence[ShardResult]) -> Accepted:
+    keys: list[str] = []
+    labels, is_heldout = [], []
+    for task, result in zip(tasks, results, strict=True):
+        kept = np.ones(len(task.items), bool)
+        kept[[position for position, _ in result.rejected]] = False
+        keys += [key for key, stays in zip(task.items.keys, kept.tolist(), strict=True) if stays]
+        labels.append(task.items.labels[kept])
+        is_heldout.append(np.full(int(kept.sum()), task.split == "heldout"))
+    return Accepted(
+        keys=keys,
+        labels=np.concatenate(labels),
+        is_heldout=np.concatenate(is_heldout),
+        contents=np.concatenate([result.seen.contents for result in results]),
+    )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.data.ingest import write_dataset
 from pipeline.data.manifest import Manifest
 from pipeline.data.processes import Runner, run_here, run_in_processes, run_in_workers
 from pipeline.data.recipe import Recipe
+from pipeline.data.shard_task import ShardResult, ShardTask
 from pipeline.data.sources.select import open_source
 from pipeline.errors import UserError
 from tests.conftest import ROOT
@@ -142,6 +144,36 @@ def test_two_at_a_time_do_not_write_one_folder(photos: Path, tmp_path: Path) -> 
         with pytest.raises(UserError, match="another process is writing shards"):
             _write(photos, tmp_path / "shards")
     _write(photos, tmp_path / "shards")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_full_disk_is_told_and_the_ingest_goes_on_later(
+    photos: Path, tmp_path: Path, small_disk: Path, num_workers: int
+) -> None:
+    def run(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
+        return run_in_workers(tasks, num_workers) if num_workers else run_here(tasks)
+
+    out = small_disk / "shards"
+    with pytest.raises(UserError, match=r"shards\.tmp has no room left: .* to go on, or choose"):
+        _write(photos, out, run, shard_rows=5)
+    assert len(_receipts(out)) > 5
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    _write(photos, out, shard_rows=5)
+    _write(photos, tmp_path / "at-once", shard_rows=5)
+    assert _contents(out) == _contents(tmp_path / "at-once")
 
 
 class _Ending:

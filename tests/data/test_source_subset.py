@@ -22,6 +22,7 @@ def test_classes_keep_the_sources_order_and_their_images() -> None:
     source = _source([0, 1, 2, 1, -1, 0, 2], ("cat", "dog", "eel"))
     part = with_classes(source, ["eel", "cat"])
     assert part.class_names == ("cat", "eel")
+    assert part.origin["classes"] == "2 of 3"
     assert part.items.keys == ["0.png", "2.png", "5.png", "6.png"]
     assert part.items.labels.tolist() == [0, 1, 0, 1]
     assert [int(image[0, 0]) for image in part.read(part.items)] == [0, 2, 5, 6]  # type: ignore[index]
@@ -58,6 +59,7 @@ def test_a_limit_depends_on_the_keys_alone() -> None:
     whole = open_source("digits", limit=300)
     some = open_source("digits", classes=["3", "7"], limit=60)
     assert set(some.items.keys) & set(whole.items.keys)
+    assert whole.origin["limit"] == "300 of 1797"
     again = open_source("digits", limit=300)
     assert again.items.keys == whole.items.keys
     assert whole.items.keys != [f"digits/{index:05}" for index in range(300)]

@@ -15,6 +15,8 @@ from pipeline.data.reader import open_dataset
 from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
 from stages.shard import main
+from tests.data.photographs import encoded, photograph
+from tests.storage.s3_server import SECRET, serve_s3
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +98,35 @@ def test_a_mistake_ends_in_one_sentence_and_leaves_the_list(tmp_path: Path) -> N
     listed = json.loads((tmp_path / "shards.tmp" / "rejected.jsonl").read_text())
     assert listed["key"] == "cat/1.png"
     assert not (tmp_path / "shards").exists()
+
+
+def test_images_in_a_bucket_become_shards(tmp_path: Path) -> None:
+    with serve_s3() as s3:
+        bucket = s3.new_bucket()
+        for index in range(60):
+            content = encoded(Image.fromarray(photograph(50, 40, seed=index)), "JPEG")
+            place = f"set/{('cat', 'dog')[index % 2]}/{index:02}.jpg"
+            s3.client.put_object(Bucket=bucket[5:], Key=place, Body=content)
+            (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place).write_bytes(content)
+        params = "data: {{source: folder, path: {}, channels: 3, shard_rows: 16}}\n"
+        (tmp_path / "params.yaml").write_text(params.format(f"'{bucket}/set'"))
+        run = _run(tmp_path, "--out", "there")
+        assert run.returncode == 0, run.stderr
+        assert SECRET not in run.stdout + run.stderr
+        (tmp_path / "params.yaml").write_text(params.format("'s3://there-is-no-such-bucket/a'"))
+        lost = _run(tmp_path, "--out", "lost")
+        assert lost.returncode == 2
+        assert "the bucket does not exist; create it or correct the address" in lost.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "set", "there"]
+    here = write_dataset(
+        open_source("folder", str(tmp_path / "set")),
+        tmp_path / "here",
+        Recipe(resolution=32, channels=3),
+        heldout_fraction=0.2,
+        shard_rows=16,
+    )
+    assert open_dataset(tmp_path / "there").manifest.digest == here.digest
 
 
 def test_help_explains_the_section(

@@ -30,7 +30,10 @@ def with_classes(source: Source, names: Sequence[str]) -> Source:
     labels = numbers[source.items.labels]
     items = dataclasses.replace(source.items, labels=labels).take(np.flatnonzero(labels >= 0))
     return dataclasses.replace(
-        source, class_names=tuple(source.class_names[label] for label in chosen), items=items
+        source,
+        class_names=tuple(source.class_names[label] for label in chosen),
+        items=items,
+        origin={**source.origin, "classes": f"{len(chosen)} of {len(source.class_names)}"},
     )
 
 
@@ -52,7 +55,11 @@ def with_limit(source: Source, limit: int) -> Source:
     share = (ranks + 0.5) / np.repeat(counts, counts)
     share[ranks == 0] = 0.0
     chosen = order[np.lexsort((hashes[order], share))[:limit]]
-    return dataclasses.replace(source, items=items.take(np.sort(chosen)))
+    return dataclasses.replace(
+        source,
+        items=items.take(np.sort(chosen)),
+        origin={**source.origin, "limit": f"{limit} of {len(items)}"},
+    )
 
 
 def _hash(key: str) -> int:
