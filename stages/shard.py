@@ -17,13 +17,27 @@ from pipeline.data.manifest import Manifest
 from pipeline.data.processes import Runner, run_in_processes
 from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
+from pipeline.data.upload import upload_shards
+from pipeline.data.verify import verify_shards
+from pipeline.errors import UserError
+from pipeline.storage.s3 import S3Folder
 from stages.entry import run_stage, stage_parser
 
 
 def main() -> None:
     parser = stage_parser("shard", __doc__, DataSection)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--out", type=Path, help="folder of the shards")
+    parser.add_argument(
+        "--to", metavar="s3://...", help="send them there too, or what is missing there"
+    )
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="check shards, make none")
     args = parser.parse_args()
+    if args.verify is not None:
+        manifest = verify_shards(args.verify)
+        print(f"{args.verify}: {manifest.rows} images intact, digest {manifest.digest[:12]}")
+        return
+    if args.out is None:
+        raise UserError("--out is missing: the folder to write shards to, such as data/shards")
     params = load_params()
     data = params.data
 
@@ -55,6 +69,12 @@ def main() -> None:
     )
     shutil.rmtree(cache, ignore_errors=True)
     _tell(manifest, args.out)
+    if args.to is not None:
+        sent = upload_shards(args.out, S3Folder(args.to))
+        print(
+            f"{args.to}: {sent.num_sent} shards sent ({sent.bytes_sent / 1e6:.1f} MB), "
+            f"{sent.num_there} there before"
+        )
 
 
 def _runner(runtime: RuntimeSection) -> Runner:

@@ -16,7 +16,9 @@ from stages.entry import run_stage, stage_parser
 
 def main() -> None:
     parser = stage_parser("train", __doc__, ModelSection, TrainSection, RuntimeSection)
-    parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
+    parser.add_argument(
+        "--shards", required=True, help="the shards: a folder or s3://bucket/prefix"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the exported model")
     parser.add_argument("--restart", action="store_true", help="discard the run and start afresh")
     arguments = parser.parse_args()

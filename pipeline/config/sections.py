@@ -249,6 +249,10 @@ class RuntimeSection(Section):
         None, ge=1, description="processes that decode images for the shards; null: one a core"
     )
     runs_dir: str = Field("runs", min_length=1, description="folder of the run folders")
+    cache_dir: str = Field(
+        "data/cache", min_length=1, description="where shards that lie in S3 are kept on this node"
+    )
+    cache_gb: Float = Field(50, gt=0, description="most gigabytes of them; the oldest used go")
     mirror: str | None = Field(
         None, description="s3://bucket/prefix where run folders are copied and restored from"
     )

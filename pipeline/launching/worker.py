@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config.params import Params
 from pipeline.config.training import describe_system, runtime_settings, train_settings
-from pipeline.data.reader import open_dataset
+from pipeline.data.streaming import open_anywhere
 from pipeline.errors import UserError
 from pipeline.tracking.opening import open_tracker
 from pipeline.training.allocator import keep_freed_memory
@@ -19,7 +19,8 @@ from pipeline.training.session import Session, SessionPaths, run_session
 class TrainPaths:
     """The train stage's paths."""
 
-    shards: Path
+    shards: str
+    """A folder, or `s3://bucket/prefix`."""
     out: Path
     restart: bool = False
     """Whether to discard the run and start afresh."""
@@ -39,7 +40,7 @@ def train_in_group(
     keep_freed_memory()
     runtime = params.runtime
     try:
-        dataset = open_dataset(paths.shards)
+        dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
         settings = train_settings(params, dataset.manifest)
     except UserError as error:
         processes.raise_together(error)
