@@ -90,6 +90,19 @@ def test_the_fast_way_is_pillows_to_a_level(size: tuple[int, int]) -> None:
         assert np.abs(fast - _as_pillow(content, recipe)).mean() < 0.5
 
 
+@pytest.mark.parametrize("resize", ["bicubic", "lanczos", "box"])
+def test_a_square_is_not_changed_by_the_next(resize: str) -> None:
+    recipe = Recipe(resolution=128, channels=3, resize=resize)  # type: ignore[arg-type]
+    for size in ((128, 128), (200, 128), (500, 375)):
+        first, second = (
+            encoded(Image.fromarray(photograph(*size, seed=seed)), "JPEG") for seed in (1, 2)
+        )
+        square, _ = decode(first, recipe, "key")
+        before = square.copy()
+        decode(second, recipe, "key")
+        assert np.array_equal(square, before)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_orientation(orientation: int, form: str) -> None:
