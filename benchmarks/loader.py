@@ -1,7 +1,7 @@
 """How fast training batches come from disk: `python -m benchmarks.loader [--json]`.
 
 Against `numpy.take` from one mapped file of pixels, against a plain copy, and against MosaicML
-streaming and WebDataset where they are installed (`pip install -e .[bench]`). All in one run, in
+streaming and WebDataset where they are installed (`uv pip install -e .[bench]`). All in one run, in
 turn, medians. The files are warm but where it says cold.
 """
 
