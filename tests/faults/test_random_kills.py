@@ -24,8 +24,8 @@ from tests.training.test_session import assert_equal_weights
 
 BATCH = 8
 INTERVAL = 3 * BATCH  # images between checkpoints
-TOTAL = 320 * BATCH
-ANSWER_S = 0.1  # every upload's answer takes so long
+TOTAL = 200 * BATCH
+ANSWER_S = 0.05  # every upload's answer takes so long
 UPLOADS = {
     "checkpoint upload": r"checkpoint-\d+\.pt\?",
     "snapshot upload": r"generator-\d+\.safetensors\?",
