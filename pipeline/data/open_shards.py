@@ -61,6 +61,7 @@ class OpenShards:
         self.deltas: npt.NDArray[np.int64] = np.zeros(count, np.int64)
         self._firsts = np.cumsum([0, *(entry.rows for entry in split.shards)])
         self._mapped: MappedImages | None = None
+        self._first_path = Path()
         self._slots: OrderedDict[int, int] = OrderedDict()  # the one used longest ago first
         self._free = list(range(self.capacity - 1, -1, -1))
         self._opening: set[int] = set()
@@ -194,12 +195,13 @@ class OpenShards:
         if self._mapped is None:
             max_bytes = max(entry.bytes for entry in self._entries)
             self._mapped = MappedImages(self.capacity, max_bytes, self._shape, shard.pixels_at)
+            self._first_path = path
             self.images = self._mapped.array
             self.labels = np.zeros(len(self.images), np.int64)  # untouched, it takes no memory
         try:
             first = self._mapped.map(slot, path, self._entries[index].bytes, shard.pixels_at)
         except ValueError as error:
-            raise damaged(path, str(error)) from None
+            raise damaged(path, f"{error} (as in {self._first_path})") from None
         self.labels[first : first + len(shard.labels)] = shard.labels
         self.deltas[index] = first - self._firsts[index]
         self._slots[index] = slot
