@@ -28,6 +28,11 @@ _FIGURES: dict[str, dict[str, str]] = {
         "stall_vs_synchronous": "",
         "training_lost_vs_synchronous": "",
     },
+    "loader": {
+        "gather_vs_memmap": "",
+        "prefetched_vs_memmap": "",
+        "prefetched_vs_best_peer": "",
+    },
 }
 
 
@@ -57,7 +62,9 @@ def main() -> None:
     print("== all")
     for program, figures in _FIGURES.items():
         for name, target in figures.items():
-            print(f"{program:<12} {name:<30} {results[program][name]:8.4f}  {target}".rstrip())
+            value = results[program][name]
+            shown = "absent" if value is None else f"{value:.4f}"
+            print(f"{program:<12} {name:<30} {shown:>8}  {target}".rstrip())
     if arguments.json:
         print(json.dumps(results))
 
