@@ -16,6 +16,7 @@ from pipeline.data.shard_file import open_shard
 from pipeline.errors import UserError
 
 _SAMPLE_ROWS = 4096
+_UINT8 = np.dtype(np.uint8)
 
 
 class Rows:
@@ -34,6 +35,10 @@ class Rows:
         self._files = files
         self._starts = np.cumsum([0, *self.shard_rows])
         self._num_rows = int(self._starts[-1])
+        sizes = set(self.shard_rows[:-1])
+        self._equal_rows = self.shard_rows[0] if self.shard_rows else None
+        if len(sizes) > 1 or (self.shard_rows and self.shard_rows[-1] > self.shard_rows[0]):
+            self._equal_rows = None
         self._open = OpenShards(files, split, shape, num_classes)
         self._labels: npt.NDArray[np.int32] | None = None
 
@@ -85,7 +90,7 @@ class Rows:
         """
         if out is None:
             out = np.empty((len(rows), *self.shape), np.uint8)
-        elif out.shape != (len(rows), *self.shape) or out.dtype != np.uint8:
+        elif out.dtype != _UINT8 or len(out) != len(rows) or out.shape[1:] != self.shape:
             raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {len(rows), *self.shape}")
         self._take(rows, out)
         return out
@@ -124,9 +129,9 @@ class Rows:
         shards = self._shards_of(rows)
         opened = self._open
         if opened.complete:
-            # Bounds are checked; with mode="raise" np.take would fill a buffer first.
+            # Bounds are checked; with mode="raise" it would fill a buffer first.
             table = opened.labels if labels else opened.images
-            np.take(table, rows + opened.deltas[shards], axis=0, out=out, mode="clip")
+            table.take(rows + opened.deltas[shards], 0, out, "clip")
             return
         needed = np.unique(shards)
         for first in range(0, len(needed), opened.capacity):
@@ -134,7 +139,7 @@ class Rows:
             with opened.use(part.tolist()):
                 table = opened.labels if labels else opened.images
                 if len(part) == len(needed):
-                    np.take(table, rows + opened.deltas[shards], axis=0, out=out, mode="clip")
+                    table.take(rows + opened.deltas[shards], 0, out, "clip")
                 else:
                     places = np.flatnonzero(np.isin(shards, part))
                     out[places] = table[rows[places] + opened.deltas[shards[places]]]
@@ -142,9 +147,11 @@ class Rows:
     def _shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         if len(rows) == 0:
             return np.empty(0, np.int64)
-        extreme = rows[rows.view(np.uint64).argmax()]  # a negative row is the largest of all
+        extreme = rows.item(rows.view(np.uint64).argmax())  # a negative row is the largest of all
         if not 0 <= extreme < self._num_rows:
             raise IndexError(f"rows {rows.min()} to {rows.max()} are not all in [0, {len(self)})")
+        if self._equal_rows is not None:  # as the shard stage makes them; a division is quicker
+            return rows // self._equal_rows
         return self._starts.searchsorted(rows, side="right") - 1
 
 
