@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.loader_data import drop_from_page_cache, write_raw, write_shards
-from benchmarks.loader_peers import find_peers
+from benchmarks.loader_peers import PeerBatches, find_peers
 from pipeline.data.batches import Batches
 from pipeline.data.block_order import GlobalOrder
 from pipeline.data.reader import Rows, open_dataset
@@ -27,6 +27,7 @@ _NUM_IMAGES = {128: 8000, 32: 64000}
 _NUM_SHARDS = 1000
 _NUM_COLD_SHARDS = 8  # of about the size that the shard stage makes
 _NUM_COLD = 640  # images of a cold random gather, which would take minutes for all
+_NUM_EPOCHS = 4  # of prefetched batches
 _NUM_PEER = 4000  # images of a peer's epoch
 _SEED = 0
 
@@ -45,11 +46,8 @@ class Rates:
     def __init__(self) -> None:
         self._rates: dict[str, list[float]] = {}
 
-    def measure(self, name: str, num_images: int, work: Callable[[], object]) -> None:
+    def add(self, name: str, rate: float) -> None:
         """Adds one measurement."""
-        started = time.perf_counter()
-        work()
-        rate = num_images / (time.perf_counter() - started)
         self._rates.setdefault(name, []).append(rate)
 
     def __getitem__(self, name: str) -> float:
@@ -59,8 +57,15 @@ class Rates:
         return iter(self._rates)
 
 
+def rate_of(num_images: int, work: Callable[[], object]) -> float:
+    """Images a second of `work`, which handles so many."""
+    started = time.perf_counter()
+    work()
+    return num_images / (time.perf_counter() - started)
+
+
 def measure_warm(folder: Path, resolution: int, batch: int, repeats: int, rates: Rates) -> None:
-    """One epoch of each way a round, after one round that is not counted."""
+    """Each way in turn, the peers too, after one round that is not counted."""
     num_images = _NUM_IMAGES[resolution] // batch * batch
     raw = write_raw(folder / "raw", num_images, resolution)
     write_shards(folder / "one", raw, 1)
@@ -83,57 +88,68 @@ def measure_warm(folder: Path, resolution: int, batch: int, repeats: int, rates:
         for part in rows:
             source.gather(part, out=out)
 
-    def prefetch() -> None:
-        with Batches(many, order, batch, 0) as batches:
-            for _ in rows:
-                batches.next_batch()
+    def consume(batches: Batches, count: int) -> None:
+        for _ in range(count):
+            batches.next_batch()
 
-    ways: dict[str, Callable[[], None]] = {
-        "memcpy, in order": copy,
-        "numpy.take from a raw memmap": take,
-        "gather, 1 shard": lambda: gather(one),
-        f"gather, {_NUM_SHARDS} shards": lambda: gather(many),
+    def prefetch() -> float:
+        with Batches(many, order, batch, 0) as batches:
+            batches.next_batch()
+            count = _NUM_EPOCHS * len(rows)
+            return rate_of(count * batch, lambda: consume(batches, count))
+
+    ways: dict[str, Callable[[], float]] = {
+        "memcpy, in order": lambda: rate_of(num_images, copy),
+        "numpy.take from a raw memmap": lambda: rate_of(num_images, take),
+        "gather, 1 shard": lambda: rate_of(num_images, lambda: gather(one)),
+        f"gather, {_NUM_SHARDS} shards": lambda: rate_of(num_images, lambda: gather(many)),
         f"prefetched batches, {_NUM_SHARDS} shards": prefetch,
+        **peer_ways(folder, resolution, batch),
     }
-    for way in ways.values():
-        way()
-    for _ in range(repeats):
+    for round_number in range(repeats + 1):
         for name, way in ways.items():
-            rates.measure(name, num_images, way)
+            rate = way()
+            if round_number > 0:
+                rates.add(name, rate)
+
+
+def peer_ways(folder: Path, resolution: int, batch: int) -> dict[str, Callable[[], float]]:
+    """An epoch of each peer; what starting its workers takes is not counted."""
+
+    def rate(epoch: Callable[[], PeerBatches]) -> float:
+        batches = epoch()
+        num_left = _NUM_PEER - len(next(batches)[1])
+        return rate_of(num_left, lambda: deque(batches, maxlen=0))
+
+    return {
+        f"{name}, {setting}": lambda epoch=epoch: rate(epoch)
+        for name, open_peer in find_peers().items()
+        for setting, epoch in open_peer(
+            folder / name.split()[0], _NUM_PEER, resolution, batch
+        ).items()
+    }
 
 
 def measure_cold(folder: Path, resolution: int, batch: int, repeats: int, rates: Rates) -> None:
     """Few shards from disk: some rows at random, and all rows of staged shards."""
     raw = np.memmap(folder / "raw", np.uint8, "r").reshape(-1, resolution, resolution, 3)
     write_shards(folder / "few", raw, _NUM_COLD_SHARDS)
+    order = GlobalOrder(_SEED, len(raw))
+
+    def gather(count: int, staged: bool) -> None:
+        train = open_dataset(folder / "few", verify="size").train
+        rows = order.rows_at(0, count)
+        if staged:
+            train.want(rows)
+        for start in range(0, count, batch):
+            train.gather(rows[start : start + batch])
+        train.stop()
+
     for _ in range(repeats):
-        for name, count in (("cold, at random", _NUM_COLD), ("cold, staged first", None)):
+        for name, count in (("cold, at random", _NUM_COLD), ("cold, staged first", len(raw))):
             gc.collect()  # what is mapped stays in memory
             drop_from_page_cache(folder / "few")
-            train = open_dataset(folder / "few", verify="size").train
-            rows = GlobalOrder(_SEED, len(train)).rows_at(0, count or len(train))
-
-            def gather(train: Rows = train, rows: np.ndarray = rows, count: int | None = count):
-                if count is None:
-                    train.want(rows)
-                for start in range(0, len(rows), batch):
-                    train.gather(rows[start : start + batch])
-
-            rates.measure(name, len(rows), gather)
-            train.stop()
-            del train, gather
-
-
-def measure_peers(folder: Path, resolution: int, batch: int, repeats: int, rates: Rates) -> None:
-    """Epochs of the peers; what starting their workers takes is not counted."""
-    for name, open_peer in find_peers().items():
-        for setting, epoch in open_peer(
-            folder / name.split()[0], _NUM_PEER, resolution, batch
-        ).items():
-            for _ in range(repeats):
-                batches = epoch()
-                num_left = _NUM_PEER - len(next(batches)[1])
-                rates.measure(f"{name}, {setting}", num_left, lambda b=batches: deque(b, maxlen=0))
+            rates.add(name, rate_of(count, lambda n=count, s="staged" in name: gather(n, s)))
 
 
 def start_up_s(folder: Path, repeats: int) -> float:
@@ -174,9 +190,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
             folder = Path(name)
             measure_warm(folder, resolution, arguments.batch, arguments.repeats, rates)
-            measure_cold(folder, resolution, arguments.batch, min(3, arguments.repeats), rates)
+            measure_cold(folder, resolution, arguments.batch, arguments.repeats, rates)
             start_s = start_up_s(folder, arguments.repeats)
-            measure_peers(folder, resolution, arguments.batch, min(3, arguments.repeats), rates)
         results[resolution] = summarize(rates, start_s)
         print(f"{resolution}x{resolution}, batches of {arguments.batch}")
         for way in rates:

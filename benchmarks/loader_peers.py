@@ -14,15 +14,17 @@ import torch
 from benchmarks.loader_data import image_chunks, labels_of
 from pipeline.evaluation.torchvision_import import import_torchvision
 
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
+PeerBatches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 WORKERS = (0, 2)
 _SHARD_BYTES = 64 << 20
 _SHUFFLE_BUFFER = 1000
 
 
-def find_peers() -> dict[str, Callable[[Path, int, int, int], dict[str, Callable[[], Batches]]]]:
+def find_peers() -> dict[
+    str, Callable[[Path, int, int, int], dict[str, Callable[[], PeerBatches]]]
+]:
     """The peers that can be imported, by name; the extra `bench` brings them."""
-    peers: dict[str, Callable[..., dict[str, Callable[[], Batches]]]] = {}
+    peers: dict[str, Callable[..., dict[str, Callable[[], PeerBatches]]]] = {}
     try:
         import_torchvision()  # which MosaicML imports
         import streaming  # noqa: F401
@@ -41,7 +43,7 @@ def find_peers() -> dict[str, Callable[[Path, int, int, int], dict[str, Callable
 
 def open_mosaic(
     folder: Path, num_images: int, resolution: int, batch: int
-) -> dict[str, Callable[[], Batches]]:
+) -> dict[str, Callable[[], PeerBatches]]:
     """Writes the images as MDS; an epoch's shuffled batches for each number of workers."""
     from streaming import MDSWriter, StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
@@ -57,7 +59,7 @@ def open_mosaic(
                 row += 1
     collate = _Collate(resolution, "image", "label")
 
-    def epoch(num_workers: int) -> Batches:
+    def epoch(num_workers: int) -> PeerBatches:
         dataset = StreamingDataset(local=str(folder), batch_size=batch, shuffle=True)
         return _loader(dataset, num_workers, batch_size=batch, collate_fn=collate)
 
@@ -66,7 +68,7 @@ def open_mosaic(
 
 def open_webdataset(
     folder: Path, num_images: int, resolution: int, batch: int
-) -> dict[str, Callable[[], Batches]]:
+) -> dict[str, Callable[[], PeerBatches]]:
     """Writes the images as tars; an epoch's shuffled batches for each number of workers."""
     import webdataset
 
@@ -83,7 +85,7 @@ def open_webdataset(
     urls = [str(path) for path in sorted(folder.iterdir())]
     collate = _Collate(resolution, "img", "cls")
 
-    def epoch(num_workers: int) -> Batches:
+    def epoch(num_workers: int) -> PeerBatches:
         dataset = webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0)
         batched = dataset.shuffle(_SHUFFLE_BUFFER).batched(batch, collation_fn=collate)
         return _loader(batched, num_workers, batch_size=None)
@@ -106,7 +108,7 @@ class _Collate:
         return torch.from_numpy(images), torch.tensor(labels)
 
 
-def _loader(dataset: Any, num_workers: int, **settings: Any) -> Batches:
+def _loader(dataset: Any, num_workers: int, **settings: Any) -> PeerBatches:
     prefetch = {"prefetch_factor": 4} if num_workers else {}
     return iter(
         torch.utils.data.DataLoader(dataset, num_workers=num_workers, **prefetch, **settings)

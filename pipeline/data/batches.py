@@ -156,6 +156,8 @@ class Batches:
             memory = self._free_memory()
             self._rows.gather(rows, out=memory)
             images = torch.from_numpy(memory)
+        if self._group == 1:
+            return [(images, labels)]
         parts = zip(images.chunk(self._group), labels.chunk(self._group), strict=True)
         return list(parts)[::-1]
 
