@@ -47,7 +47,7 @@ class ShardCache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"{folder} cannot be made ({error.strerror}); choose another runtime.data_cache_dir"
+                f"{folder} cannot be made ({error.strerror}); choose another runtime.cache_dir"
             ) from None
 
     def hold(self, entry: ShardEntry, remote: S3Folder) -> HeldCopy:
@@ -111,7 +111,7 @@ class ShardCache:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"the cache {self.folder} of {self.max_bytes / 1e9:.2f} GB is full of shards "
-                    "in use; raise runtime.data_cache_gb or use another runtime.data_cache_dir"
+                    "in use; raise runtime.cache_gb or use another runtime.cache_dir"
                 )
             time.sleep(_POLL_S)
 

@@ -65,7 +65,7 @@ class _CachedFiles:
         self.capacity = num_held
         self.room = (
             f"the cache {cache.folder} of {cache.max_bytes / 1e9:.2f} GB holds {num_held} of "
-            f"{largest / 1e9:.3f} GB; raise runtime.data_cache_gb"
+            f"{largest / 1e9:.3f} GB; raise runtime.cache_gb"
         )
         if split.shards and num_held < 2:  # one of each split, if both are read
             raise UserError(f"{remote.address} needs room for two shards, but {self.room}")

@@ -154,7 +154,7 @@ def test_copies_in_use_are_never_evicted(remote, entries, tmp_path):
     held = [cache.hold(entries[index], remote) for index in (0, 1, 2)]
     again = cache.hold(entries[0], remote)
     held[0].close()
-    with pytest.raises(UserError, match=r"is full of shards in use; raise runtime.data_cache_gb"):
+    with pytest.raises(UserError, match=r"is full of shards in use; raise runtime.cache_gb"):
         cache.hold(entries[3], remote)
     again.close()
     held.append(cache.hold(entries[3], remote))
@@ -173,7 +173,7 @@ def test_refused_credentials(remote, entries, server, tmp_path):
 
 def test_a_place_that_cannot_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"runtime\.data_cache_dir"):
+    with pytest.raises(UserError, match=r"runtime\.cache_dir"):
         ShardCache(tmp_path / "file" / "cache", 10)
 
 

@@ -1,6 +1,5 @@
 """The train stage with `runtime.mirror`: lost machines, dead and slow servers, full disks."""
 
-import json
 import re
 import shutil
 import signal
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.storage.s3 import S3Folder
+from pipeline.training.mirror_files import complete_nimgs
 from tests.faults.attempt import Attempt, configure, newest_intact
 from tests.faults.conftest import COMMAND, Project, wait_for
 from tests.faults.frozen import frozen, poll
@@ -45,10 +45,11 @@ def train_and_lose_the_machine(project: Project, server: FaultyS3) -> int:
     with Attempt(project) as attempt:
         poll(lambda: server.count("PUT", r"latest\.json") >= 3, 60, attempt.told)
         attempt.kill_all()
+    server.forget_the_dead()
     (run_dir,) = project.folder.glob("runs/*")
     mirror = mirrored(project, run_dir.name)
     shutil.rmtree(project.folder / "runs")
-    return json.loads(mirror.get("latest.json"))["nimg"]
+    return max(complete_nimgs({item.name for item in mirror.list()}))
 
 
 def mirrored(project: Project, run_name: str) -> S3Folder:
@@ -89,7 +90,6 @@ def test_another_machine_goes_on_from_the_mirror(project, server, undisturbed):
 
 def test_restart_discards_the_run_in_the_mirror_too(project, server, undisturbed):
     nimg = train_and_lose_the_machine(project, server)
-    server.heal()
     with Attempt(project, [*COMMAND, "--restart"]) as attempt:
         attempt.await_training()
         assert server.count("DELETE", f"checkpoint-{nimg:09d}") == 2  # and its checksum

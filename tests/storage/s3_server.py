@@ -64,6 +64,7 @@ class FaultyS3:
         self.on_request: Callable[[], None] = lambda: None
         """Called as each request comes."""
         self.url = ""
+        self._num_running = 0
 
     def fail(self, kind: str, **changes: Any) -> Fault:
         """Adds a fault."""
@@ -78,6 +79,13 @@ class FaultyS3:
             self._faults.clear()
             self.requests.clear()
             self.ranges.clear()
+
+    def forget_the_dead(self) -> None:
+        """Lets no request of a killed client take effect any more; ends all faults."""
+        self.fail("drop")
+        while self._num_running:
+            time.sleep(0.01)
+        self.heal()
 
     def new_bucket(self) -> str:
         """`s3://<bucket>` of an empty bucket, with all faults ended."""
@@ -103,6 +111,15 @@ class FaultyS3:
         return sum(m == method and bool(re.search(path, p)) for m, p in list(self.requests))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
+        with self._lock:
+            self._num_running += 1
+        try:
+            return self._handle(environ, start_response)
+        finally:
+            with self._lock:
+                self._num_running -= 1
+
+    def _handle(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         self.on_request()
         fault = self._next_fault(environ)
         kind = fault.kind if fault else ""
