@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.loader_data import image_chunks, labels_of
-from pipeline.evaluation.torchvision_import import import_torchvision
+from pipeline.evaluation.extractors.torchvision_import import import_torchvision
 
 PeerBatches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 WORKERS = (0, 2)

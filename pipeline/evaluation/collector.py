@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 
 from pipeline.errors import UserError
-from pipeline.evaluation.extractor import Extractor
-from pipeline.evaluation.moments import Moments
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.metrics.moments import Moments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,10 +13,11 @@ from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
 from pipeline.evaluation.collector import Collected, Collector
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.extractor import Extractor
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.extractors.open_extractor import ExtractorName, open_extractor
 from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, ClassSpread, spread_ratio
 from pipeline.evaluation.model_side import measure_model_side
-from pipeline.evaluation.open_extractor import ExtractorName, open_extractor
 from pipeline.evaluation.real_side import choose_floor, measure_real_side
 from pipeline.evaluation.reference_folder import (
     Reference,
@@ -27,7 +28,6 @@ from pipeline.evaluation.reference_folder import (
 from pipeline.evaluation.sample_files import write_samples
 from pipeline.evaluation.sampling import describe_labels, draw_labels, draw_latents, generate
 from pipeline.evaluation.settings import EvaluateSettings
-from pipeline.evaluation.spread import SPREAD_FORMULA, ClassSpread, spread_ratio
 from pipeline.evaluation.versions import library_versions
 from pipeline.generator import SnapshotGenerator, load_generator
 

@@ -3,12 +3,10 @@
 import numpy as np
 
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.extractor import DATASET_CNN, metric_suffix
+from pipeline.evaluation.extractors.extractor import DATASET_CNN, metric_suffix
 from pipeline.evaluation.measurements import Measurements, Protocol
-from pipeline.evaluation.moments import Moments
-from pipeline.evaluation.real_side import Floor
-from pipeline.evaluation.reference_folder import Reference
-from pipeline.evaluation.scores import (
+from pipeline.evaluation.metrics.moments import Moments
+from pipeline.evaluation.metrics.scores import (
     FID_FORMULA,
     IS_FORMULA,
     KID_FORMULA,
@@ -17,6 +15,8 @@ from pipeline.evaluation.scores import (
     inception_score,
     kid,
 )
+from pipeline.evaluation.real_side import Floor
+from pipeline.evaluation.reference_folder import Reference
 from pipeline.evaluation.settings import EvaluateSettings
 
 MAX_MATCHED_SETS = 10

@@ -6,11 +6,10 @@ import numpy as np
 
 from pipeline.data.order import rows_at
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.extractor import metric_suffix
+from pipeline.evaluation.extractors.extractor import metric_suffix
 from pipeline.evaluation.measurements import Measurements, Protocol
-from pipeline.evaluation.moments import Moments
-from pipeline.evaluation.reference_folder import Reference
-from pipeline.evaluation.scores import (
+from pipeline.evaluation.metrics.moments import Moments
+from pipeline.evaluation.metrics.scores import (
     FID_FORMULA,
     IS_FORMULA,
     KID_FORMULA,
@@ -19,6 +18,7 @@ from pipeline.evaluation.scores import (
     inception_score,
     kid,
 )
+from pipeline.evaluation.reference_folder import Reference
 from pipeline.evaluation.settings import EvaluateSettings
 
 

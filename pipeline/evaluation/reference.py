@@ -14,12 +14,17 @@ from pipeline.data.order import rows_at
 from pipeline.data.reader import Dataset, Rows
 from pipeline.errors import UserError
 from pipeline.evaluation.collector import Collected, Collector
-from pipeline.evaluation.dataset_cnn import DatasetCnnConfig
-from pipeline.evaluation.dataset_cnn_file import write_dataset_cnn
-from pipeline.evaluation.dataset_cnn_training import measure_accuracy, train_dataset_cnn
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.extractor import DATASET_CNN, Extractor
-from pipeline.evaluation.open_extractor import WEIGHTS_FILE, ExtractorName, open_extractor
+from pipeline.evaluation.extractors.dataset_cnn import DatasetCnnConfig
+from pipeline.evaluation.extractors.dataset_cnn_file import write_dataset_cnn
+from pipeline.evaluation.extractors.dataset_cnn_training import measure_accuracy, train_dataset_cnn
+from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
+from pipeline.evaluation.extractors.open_extractor import (
+    WEIGHTS_FILE,
+    ExtractorName,
+    open_extractor,
+)
+from pipeline.evaluation.metrics.spread import ClassSpread
 from pipeline.evaluation.reference_folder import (
     PROTOCOL_FILE,
     Reference,
@@ -27,7 +32,6 @@ from pipeline.evaluation.reference_folder import (
     write_pixels,
     write_reference,
 )
-from pipeline.evaluation.spread import ClassSpread
 from pipeline.evaluation.versions import library_versions
 
 MAX_KEPT = 50_000

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.moments import Moments
+from pipeline.evaluation.metrics.moments import Moments
 from pipeline.storage.atomic import atomic_write, write_json
 from pipeline.storage.digest import sha256_file
 

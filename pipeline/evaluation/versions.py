@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pipeline.evaluation.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 
 
 def library_versions() -> dict[str, str]:

@@ -120,7 +120,7 @@ def test_every_shard_is_fetched_once_an_epoch(remote, server, tmp_path):
 def test_orders_that_mix_more_than_the_cache_holds_are_refused(remote, tmp_path):
     train = _open(remote, tmp_path, 2).train
     for order in (_order(), GlobalOrder(0, len(train))):
-        with pytest.raises(UserError, match=r"order mixes \d+ shards .* holds 2 .*runtime.cache_gb"):
+        with pytest.raises(UserError, match=r"order mixes \d+ shards .* holds 2 .*\.cache_gb"):
             Batches(train, order, 8, 0)
     with Batches(train, BlockOrder(0, train.shard_rows, 2), 8, 0) as batches:
         batches.next_batch()

@@ -8,7 +8,7 @@ import pytest
 from pipeline.data.manifest import Manifest, read_manifest
 from pipeline.data.reader import open_dataset
 from pipeline.evaluation.reference import make_references
-from tests.evaluation.inception_weights import write_random_inception
+from tests.evaluation.extractors.inception_weights import write_random_inception
 from tests.evaluation.subjects import write_model, write_stripes
 
 

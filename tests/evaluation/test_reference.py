@@ -11,7 +11,7 @@ import torch
 import pipeline.evaluation.reference
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
-from pipeline.evaluation.open_extractor import open_dataset_cnn
+from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
 from pipeline.evaluation.reference import make_references
 from pipeline.evaluation.reference_folder import read_pixels, read_reference, write_pixels
 from tests.evaluation.conftest import Prepared

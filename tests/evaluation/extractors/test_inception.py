@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.evaluation.extractor import DATASET_CNN, INCEPTION, metric_suffix
-from pipeline.evaluation.inception import OFFICIAL_SHA256_PREFIX, is_official, open_inception
-from pipeline.evaluation.open_extractor import open_extractor
-from pipeline.evaluation.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, metric_suffix
+from pipeline.evaluation.extractors.inception import (
+    OFFICIAL_SHA256_PREFIX,
+    is_official,
+    open_inception,
+)
+from pipeline.evaluation.extractors.open_extractor import open_extractor
+from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.storage.digest import sha256_file
 
 fidelity = import_torch_fidelity("feature_extractor_inceptionv3")

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pipeline.errors import UserError
-from pipeline.evaluation.dataset_cnn import DatasetCnn, DatasetCnnConfig
+from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig
 from pipeline.storage.atomic import atomic_write
 
 FORMAT = "sagan-lab/dataset-cnn/1"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluation.spread import ClassSpread, spread_ratio
+from pipeline.evaluation.metrics.spread import ClassSpread, spread_ratio
 
 
 def _images(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.moments import Moments
+from pipeline.evaluation.metrics.moments import Moments
 
 
 def test_merged_batches_have_the_moments_of_all() -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import UserError
-from pipeline.evaluation.extractor import INCEPTION, Extractor
-from pipeline.evaluation.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.extractors.extractor import INCEPTION, Extractor
+from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 
 DOWNLOAD = "download"
 OFFICIAL_SHA256_PREFIX = "6726825d"

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import ROOT
 
 _PROGRAM = """
 import torch
-from pipeline.evaluation.torchvision_import import import_torch_fidelity, import_torchvision
+from pipeline.evaluation.extractors import torchvision_import
+import_torch_fidelity = torchvision_import.import_torch_fidelity
+import_torchvision = torchvision_import.import_torchvision
 import_torchvision()
 print("schemas", hasattr(torch.ops.torchvision, "nms"))
 """

@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 
 from pipeline.errors import UserError
-from pipeline.evaluation.dataset_cnn import FEATURE_DIM
-from pipeline.evaluation.dataset_cnn_file import read_dataset_cnn
-from pipeline.evaluation.extractor import DATASET_CNN, Extractor
-from pipeline.evaluation.inception import open_inception
+from pipeline.evaluation.extractors.dataset_cnn import FEATURE_DIM
+from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
+from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
+from pipeline.evaluation.extractors.inception import open_inception
 from pipeline.images import from_uint8
 from pipeline.storage.digest import sha256_file
 

@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
-from pipeline.evaluation.augmentation import random_affine
-from pipeline.evaluation.dataset_cnn import DatasetCnn, DatasetCnnConfig
-from pipeline.evaluation.dataset_cnn_file import read_dataset_cnn, write_dataset_cnn
-from pipeline.evaluation.dataset_cnn_training import measure_accuracy, train_dataset_cnn
-from pipeline.evaluation.open_extractor import open_dataset_cnn
+from pipeline.evaluation.extractors.augmentation import random_affine
+from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig
+from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn, write_dataset_cnn
+from pipeline.evaluation.extractors.dataset_cnn_training import measure_accuracy, train_dataset_cnn
+from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.subjects import write_stripes
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from pipeline.data.batches import Batches
 from pipeline.data.block_order import GlobalOrder
 from pipeline.data.reader import Rows
-from pipeline.evaluation.augmentation import random_affine
-from pipeline.evaluation.dataset_cnn import DatasetCnn, DatasetCnnConfig
+from pipeline.evaluation.extractors.augmentation import random_affine
+from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig
 from pipeline.images import from_uint8
 from pipeline.training.randomness import generator_at
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.evaluation.moments import Moments
-from pipeline.evaluation.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.metrics.moments import Moments
 
 _metric_fid = import_torch_fidelity("metric_fid")
 _metric_isc = import_torch_fidelity("metric_isc")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.evaluation.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 
 
 def random_inception_state() -> dict[str, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""Arithmetic on features, logits and moments; it knows neither networks nor files."""

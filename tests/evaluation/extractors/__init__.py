@@ -1,0 +1,1 @@
+"""Extractors: known answers, and weights that are refused."""
