@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,19 @@ _DECODE_ERRORS = (
     Image.DecompressionBombWarning,
 )
 _MAX_REASON = 200
+_ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
+_ARRAY_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What an image is before it is decoded."""
+
+    width: int
+    """Pixels, upright as EXIF says."""
+    height: int
+    mode: str
+    """Pillow's name of its pixels: L, RGB, RGBA, P, CMYK, ..."""
 
 
 class UndecodableError(Exception):
@@ -62,10 +76,34 @@ def decode(
 
     The number is the original's shorter side. Raises UndecodableError.
     """
-    try:
+    with _reasons(raw):
         if isinstance(raw, bytes):
             return _decode_file(raw, recipe, key)
         return to_square(Image.fromarray(raw), recipe, key), min(raw.shape[:2])
+
+
+def look(raw: bytes | npt.NDArray[np.uint8]) -> Look:
+    """The size and mode of what `decode` takes, by the header alone; raises UndecodableError."""
+    with _reasons(raw):
+        if not isinstance(raw, bytes):
+            height, width, *channels = raw.shape
+            return Look(width, height, _ARRAY_MODES[channels[0] if channels else 1])
+        if not raw:
+            raise UndecodableError("an empty file")
+        with Image.open(io.BytesIO(raw), formats=_formats()) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):  # lying on its side
+                width, height = height, width
+            return Look(width, height, image.mode)
+
+
+@contextmanager
+def _reasons(raw: bytes | npt.NDArray[np.uint8]) -> Iterator[None]:
+    """Turns whatever goes wrong with the image's bytes into an UndecodableError."""
+    try:
+        yield
     except UnidentifiedImageError:
         assert isinstance(raw, bytes)
         raise UndecodableError(f"no known image format; it begins with {raw[:16]!r}") from None

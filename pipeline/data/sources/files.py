@@ -111,38 +111,38 @@ class Listing:
         return Listing(place, tuple(entries), tuple(sorted(folders)), False)
 
 
-def list_files(path: str, cache: Path | None, expected: str) -> Listing:
-    """Looks at data.path, a file or folder of this machine or in S3.
+def list_files(path: str, cache: Path | None, expected: str, option: str = "data.path") -> Listing:
+    """Looks at a path that the user gave as `option`, a file or folder of this machine or in S3.
 
     Raises UserError, which ends with what was `expected`, for what is not there or not readable.
     """
     if path.startswith("s3://"):
         if cache is None:
             raise ValueError("a source in S3 needs a folder for what has to be brought here")
-        return _list_objects(path, cache, expected)
+        return _list_objects(path, cache, expected, option)
     root = Path(path).absolute()
     try:
         if root.is_file():
             return Listing(Place(str(root.parent), None), (_entry(root, root.name),), (), True)
         if not root.exists():
-            raise UserError(f"data.path: {path} does not exist; {expected}")
+            raise UserError(f"{option}: {path} does not exist; {expected}")
         if not root.is_dir():
-            raise UserError(f"data.path: {path} is neither a file nor a folder; {expected}")
+            raise UserError(f"{option}: {path} is neither a file nor a folder; {expected}")
         entries = sorted(_walk(root, "", ()), key=lambda entry: entry.name)
         folders = sorted(e.name for e in os.scandir(root) if e.is_dir() and is_visible(e.name))
     except OSError as error:
-        refuse(error)
+        refuse(error, option)
     for name in (*folders, *(entry.name for entry in entries)):
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise UserError(f"data.path: the name {name!a} is not UTF-8; rename it") from None
+            raise UserError(f"{option}: the name {name!a} is not UTF-8; rename it") from None
     return Listing(Place(str(root), None), tuple(entries), tuple(folders), False)
 
 
-def refuse(error: OSError) -> NoReturn:
+def refuse(error: OSError, option: str = "data.path") -> NoReturn:
     """Raises UserError for a file of the source that the system does not let us read."""
-    raise UserError(f"data.path: {error.filename} cannot be read ({error.strerror})") from None
+    raise UserError(f"{option}: {error.filename} cannot be read ({error.strerror})") from None
 
 
 def is_visible(name: str) -> bool:
@@ -166,7 +166,7 @@ def _bucket(name: str) -> S3Folder:
     return S3Folder(f"s3://{name}")  # a client takes a third of a second to make
 
 
-def _list_objects(path: str, cache: Path, expected: str) -> Listing:
+def _list_objects(path: str, cache: Path, expected: str, option: str) -> Listing:
     address = parse_s3_address(path)
     parent, _, name = str(address).rpartition("/")
     if address.prefix:
@@ -179,7 +179,7 @@ def _list_objects(path: str, cache: Path, expected: str) -> Listing:
         if all(is_visible(part) and part for part in found.name.split("/"))
     ]
     if not objects:
-        raise UserError(f"data.path: {address} holds no objects; {expected}")
+        raise UserError(f"{option}: {address} holds no objects; {expected}")
     folders = sorted({entry.name.partition("/")[0] for entry in objects if "/" in entry.name})
     entries = sorted(objects, key=lambda entry: entry.name)
     return Listing(Place(str(address), cache), tuple(entries), tuple(folders), False)

@@ -5,17 +5,16 @@ The Hugging Face hub's layout: `image: {bytes, path}`, `label: int` with names i
 """
 
 import functools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.sources.columns import LABEL_NAMES, holds_files, is_label, label_names
 from pipeline.data.sources.files import Entry, Place, list_files, short_name
 from pipeline.data.sources.labels import number_labels
 from pipeline.data.sources.source import Items, Source, Unreadable
@@ -23,7 +22,6 @@ from pipeline.data.sources.training_files import training_files
 from pipeline.errors import UserError
 
 _EXPECTED = "expected .parquet files with a column of images and one of labels"
-_LABEL_NAMES = ("label", "labels", "fine_label", "class", "cls", "target")
 
 
 def open_parquet(
@@ -59,7 +57,7 @@ def open_parquet(
         groups = np.repeat(np.arange(len(sizes)), sizes)
         constant = np.full((2, len(rows)), [[entry.bytes], [entry.mtime_ns]])
         where.append(np.stack([np.full(len(rows), number), groups, rows, *constant], axis=1))
-    labels, class_names = number_labels(values, _names(first.schema_arrow, label_column), path)
+    labels, class_names = number_labels(values, label_names(first.schema_arrow, label_column), path)
     return Source(
         name=short_name(path).removesuffix(".parquet"),
         class_names=class_names,
@@ -112,7 +110,7 @@ def _read(file: pq.ParquetFile, name: str, group: int | None, column: str) -> pa
 
 
 def _image_column(schema: pa.Schema, asked: str | None, path: str) -> str:
-    found = [field.name for field in schema if _holds_images(field.type)]
+    found = [field.name for field in schema if holds_files(field.type)]
     if asked is None and len(found) == 1:
         return found[0]
     if asked in found:
@@ -122,13 +120,13 @@ def _image_column(schema: pa.Schema, asked: str | None, path: str) -> str:
 
 def _label_column(schema: pa.Schema, asked: str | None, image_column: str, path: str) -> str:
     possible = [
-        field.name for field in schema if _is_label(field.type) and field.name != image_column
+        field.name for field in schema if is_label(field.type) and field.name != image_column
     ]
     if asked in possible:
         return str(asked)
     if asked is None:
-        named = [name for name in possible if _names(schema, name)]
-        usual = [name for name in possible if name in _LABEL_NAMES]
+        named = [name for name in possible if label_names(schema, name)]
+        usual = [name for name in possible if name in LABEL_NAMES]
         for found in (named, usual, possible):
             if len(found) == 1:
                 return found[0]
@@ -140,32 +138,6 @@ def _refuse(key: str, asked: str | None, found: list[str], schema: pa.Schema, pa
     choice = f"choose one of {', '.join(found)}" if found else "no column can be it"
     columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
     raise UserError(f"{value}; {choice}; {path} has {columns}")
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _is_binary(kind.field(index).type)
-    return _is_binary(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _is_label(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _names(schema: pa.Schema, column: str) -> list[str] | None:
-    """The names of ClassLabel's in the metadata."""
-    try:
-        content: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = content["info"]["features"][column]["names"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return names if valid and names else None
 
 
 def _field(schema: pa.Schema, name: str) -> pa.Field | None:
