@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.config.sections import ModelSection, RuntimeSection, TrainSection
-from pipeline.launching.training import launch_training
-from pipeline.launching.worker import TrainPaths
+from pipeline.launching.launch import launch
+from pipeline.launching.worker import TrainPaths, train_in_group
 from stages.entry import run_stage, stage_parser
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--restart", action="store_true", help="discard the run and start afresh")
     arguments = parser.parse_args()
     paths = TrainPaths(shards=arguments.shards, out=arguments.out, restart=arguments.restart)
-    launch_training(load_params(), paths, "stages.train", sys.argv[1:])
+    launch(train_in_group, load_params(), paths, "stages.train", sys.argv[1:])
 
 
 if __name__ == "__main__":

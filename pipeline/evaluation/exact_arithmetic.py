@@ -1,16 +1,27 @@
-"""Full float32 for everything that a metric is computed from."""
+"""Arithmetic for metrics: full float32, and sums whose order depends on no number of threads."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
-def exact_arithmetic() -> AbstractContextManager[None]:
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
     """Within it GPUs convolve in float32, not TF32, and with algorithms that repeat their result.
 
-    On the CPU nothing changes: there both hold anyway.
+    On the CPU each operation of this thread has one core, for convolutions and eigenvalues differ
+    in their last bits with the number of threads: that would make a metric depend on how many
+    processes share a machine. Work is spread by `for_blocks` instead, image by image.
     """
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, deterministic=True, allow_tf32=False
-    )
-    return flags
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with (
+            threadpool_limits(1),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(num_threads)

@@ -22,7 +22,9 @@ class News:
     """What a desk knows."""
 
     lines: list[str] = field(default_factory=list)
-    """Those that came since the driver last looked."""
+    """Those for stderr that came since the driver last looked."""
+    results: list[str] = field(default_factory=list)
+    """The same for stdout."""
     is_training: bool = False
     """Whether the workers of the latest attempt have started and not failed."""
     num_failures: int = 0
@@ -54,6 +56,10 @@ class Desk:
     def say(self, line: str) -> None:
         """A line for the driver's stderr."""
         self._news.lines.append(line)
+
+    def give(self, line: str) -> None:
+        """A line for the driver's stdout."""
+        self._news.results.append(line)
 
     def start(self) -> bool:
         """Whether a starting worker has anything to do: not where the job has its outcome."""
@@ -89,7 +95,7 @@ class Desk:
         news = News(**vars(self._news))
         if self._mistake_s is not None:
             news.mistake_age_s = time.monotonic() - self._mistake_s
-        self._news.lines = []
+        self._news.lines, self._news.results = [], []
         return news
 
 
@@ -117,8 +123,9 @@ class StopRequests:
 class DeskStream(io.TextIOBase):
     """Takes text as a file does and gives whole lines to the desk."""
 
-    def __init__(self, desk: Any, prefix: str) -> None:
-        self._desk = desk
+    def __init__(self, take: Any, prefix: str = "") -> None:
+        """`take` is a method of the desk's handle for lines."""
+        self._take = take
         self._prefix = prefix
         self._rest = ""
         self._lock = threading.Lock()
@@ -128,5 +135,5 @@ class DeskStream(io.TextIOBase):
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
             for line in lines:
-                self._desk.say.remote(self._prefix + line)
+                self._take.remote(self._prefix + line)
         return len(text)

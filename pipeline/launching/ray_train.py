@@ -1,4 +1,4 @@
-"""Runs training as a Ray Train job, on a local or a remote Ray cluster.
+"""Runs a stage's work as a Ray Train job, on a local or a remote Ray cluster.
 
 Ray starts the workers, restarts all of them when one fails, and joins them into a group of
 torch.distributed. Paths must mean the same on every node: a shared file system, or shards copied to
@@ -17,9 +17,9 @@ import ray
 
 from pipeline.config.params import Params
 from pipeline.errors import Preempted, UserError
+from pipeline.launching.launch import Paths, Work
 from pipeline.launching.ray_cluster import StopReason, await_room, on_this_node, ray_cluster
 from pipeline.launching.ray_desk import Desk, News
-from pipeline.launching.worker import TrainPaths
 from pipeline.training.interruption import Interruption
 
 _POLL_S = 0.25
@@ -60,8 +60,10 @@ class Task:
 
     desk: Any
     """Handle of the desk."""
+    work: Work[Any]
     params: Params
-    paths: TrainPaths
+    paths: Any
+    """What `work` takes for paths."""
     use_gpu: bool
     folder: str
     """The driver's working directory."""
@@ -77,12 +79,12 @@ class FitFailure:
     text: str
 
 
-def run_in_ray(job: RayJob, params: Params, paths: TrainPaths) -> None:
-    """Trains on the cluster that RAY_ADDRESS names, or on one of this machine.
+def run_in_ray(job: RayJob, work: Work[Paths], params: Params, paths: Paths) -> None:
+    """Works on the cluster that RAY_ADDRESS names, or on one of this machine.
 
     Raises UserError and Preempted as the workers did, UserError when the cluster has less than the
     job needs, and RuntimeError when the workers failed more than `max_failures` times. A SIGTERM or
-    SIGINT to this process makes the workers save a checkpoint and stop.
+    SIGINT to this process makes the workers stop, after training with a checkpoint.
     """
     bundle = job.bundle
     with (
@@ -94,6 +96,7 @@ def run_in_ray(job: RayJob, params: Params, paths: TrainPaths) -> None:
         desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=on_this_node()).remote()
         task = Task(
             desk=desk,
+            work=work,
             params=params,
             paths=paths,
             use_gpu=job.use_gpu,
@@ -130,7 +133,7 @@ def _watch(fit: Any, desk: Any, stop_reason: StopReason) -> None:
             news.raise_outcome()
         reason = stop_reason()
         if reason is not None and not news.is_training and not news.outcomes:
-            raise Preempted(f"{reason} while no worker was training; run the same command to go on")
+            raise Preempted(f"{reason} while no worker was at work; run the same command to go on")
         if reason is not None and not asked:
             asked = True
             desk.ask_to_stop.remote(reason)
@@ -140,6 +143,8 @@ def _read(desk: Any) -> News:
     news: News = ray.get(desk.read.remote())
     for line in news.lines:
         print(line, file=sys.stderr, flush=True)
+    for line in news.results:
+        print(line, flush=True)
     return news
 
 

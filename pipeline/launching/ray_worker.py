@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import traceback
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 
 import ray
 import ray.train
@@ -13,7 +13,6 @@ import ray.train.torch
 from pipeline.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 from pipeline.launching.ray_desk import DeskStream, StopRequests
 from pipeline.launching.ray_train import Task
-from pipeline.launching.worker import train_in_group
 from pipeline.training.devices import choose_device
 from pipeline.training.processes import Processes
 
@@ -21,7 +20,7 @@ _MISTAKE_TRAVELS_S = 2.0
 
 
 def work(config: dict[str, Task]) -> None:
-    """Trains as one process of the group that Ray has made; `config["task"]` says what."""
+    """Works as one process of the group that Ray has made; `config["task"]` says what."""
     task = config["task"]
     context = ray.train.get_context()
     processes = Processes(
@@ -34,8 +33,11 @@ def work(config: dict[str, Task]) -> None:
     prefix = "" if processes.is_main else f"rank {processes.rank}: "
     code, message = 0, ""
     try:
-        with redirect_stderr(DeskStream(task.desk, prefix)):
-            _train(task, processes)
+        with (
+            redirect_stderr(DeskStream(task.desk.say, prefix)),
+            redirect_stdout(DeskStream(task.desk.give)),
+        ):
+            _work(task, processes)
     except UserError as error:
         code, message = EXIT_USER_ERROR, str(error)
     except Preempted as stop:
@@ -49,7 +51,7 @@ def work(config: dict[str, Task]) -> None:
     ray.get(task.desk.end.remote(processes.rank, code, message))
 
 
-def _train(task: Task, processes: Processes) -> None:
+def _work(task: Task, processes: Processes) -> None:
     for name, value in task.environment.items():
         os.environ.setdefault(name, value)
     device, error = "cpu", None
@@ -58,14 +60,14 @@ def _train(task: Task, processes: Processes) -> None:
         device = _choose_device(task)
     except OSError:
         error = UserError(
-            f"node {socket.gethostname()} has no folder {task.folder}, where training was started; "
+            f"node {socket.gethostname()} has no folder {task.folder}, where the stage started; "
             "start it from a folder that all nodes share or have"
         )
     except UserError as mistake:
         error = mistake
     processes.raise_together(error)
     requests = StopRequests(task.desk)
-    train_in_group(task.params, task.paths, device, processes, requests.reason)
+    task.work(task.params, task.paths, device, processes, requests.reason)
 
 
 def _choose_device(task: Task) -> str:

@@ -4,6 +4,8 @@ Collectives must be called by all processes or by none, in the same order. Of a 
 do nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +61,30 @@ class Processes:
             if message is not None:
                 raise UserError(f"rank {rank}: {message}" if self.several else message)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A UserError inside is raised on all, at the end. A collective."""
+        error: UserError | None = None
+        try:
+            yield
+        except UserError as own:
+            error = own
+        self.raise_together(error)
+
     def gather(self, content: Any) -> list[Any]:
         """What each process gave, by rank, on all. A collective."""
         if not self.several:
             return [content]
         gathered: list[Any] = [None] * self.world_size
         dist.all_gather_object(gathered, content)
+        return gathered
+
+    def gather_to_main(self, content: Any) -> list[Any]:
+        """What each process gave, by rank, on the main one; [] on the others. A collective."""
+        if not self.several:
+            return [content]
+        gathered: list[Any] = [None] * self.world_size if self.is_main else []
+        dist.gather_object(content, gathered if self.is_main else None, dst=0)
         return gathered
 
     def from_main(self, content: Any) -> Any:

@@ -1,7 +1,8 @@
-"""Starts training in as many processes as the configuration asks for."""
+"""Runs a stage's work in as many processes as the configuration asks for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pipeline.config.params import Params
 from pipeline.config.sections import RuntimeSection
@@ -9,14 +10,25 @@ from pipeline.errors import UserError
 from pipeline.launching.group import is_described, process_group
 from pipeline.launching.outcome import noted_outcome
 from pipeline.launching.torchrun import run_in_torchrun
-from pipeline.launching.worker import TrainPaths, train_in_group
 from pipeline.training.devices import choose_device, count_devices
+from pipeline.training.processes import Processes
+
+StopReason = Callable[[], str | None]
+Paths = TypeVar("Paths")
+Work = Callable[[Params, Paths, str, Processes, StopReason | None], None]
+"""What every process of a stage does: (params, paths, device, processes, should_stop).
+
+A function of a module, for Ray sends its name. `should_stop` gives a reason to stop early; None
+where this process's signals are one.
+"""
 
 
-def launch_training(params: Params, paths: TrainPaths, module: str, argv: Sequence[str]) -> None:
-    """Trains in this process, or starts `python -m module argv` in several.
+def launch(
+    work: Work[Paths], params: Params, paths: Paths, module: str, argv: Sequence[str]
+) -> None:
+    """Does `work` in this process, or starts `python -m module argv` in several.
 
-    Raises UserError and Preempted as `pipeline.training.session.run_session` does.
+    Raises UserError and Preempted as the work does.
     """
     runtime = params.runtime
     if is_described():  # a worker, of our launcher or of somebody's torchrun
@@ -25,13 +37,13 @@ def launch_training(params: Params, paths: TrainPaths, module: str, argv: Sequen
             local_rank = int(os.environ.get("LOCAL_RANK", 0))
             device = choose_device(runtime.device, runtime.num_threads, local_rank)
             with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
-                train_in_group(params, paths, device, processes)
+                work(params, paths, device, processes, None)
         return
     launcher, num_workers = _choose(runtime)
     if launcher == "inprocess":
         device = choose_device(runtime.device, runtime.num_threads)
         with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
-            train_in_group(params, paths, device, processes)
+            work(params, paths, device, processes, None)
     elif launcher == "torchrun":
         choose_device(runtime.device, local_rank=num_workers - 1)  # whether there are so many
         num_threads = runtime.num_threads or max(1, (os.cpu_count() or 1) // num_workers)
@@ -47,7 +59,7 @@ def launch_training(params: Params, paths: TrainPaths, module: str, argv: Sequen
             max_failures=runtime.max_failures,
             join_timeout_s=runtime.join_timeout_s,
         )
-        run_in_ray(job, params, paths)
+        run_in_ray(job, work, params, paths)
 
 
 def _choose(runtime: RuntimeSection) -> tuple[str, int]:
@@ -58,7 +70,7 @@ def _choose(runtime: RuntimeSection) -> tuple[str, int]:
         return ("inprocess" if num_workers == 1 else "torchrun"), num_workers
     if runtime.launcher == "inprocess" and runtime.num_workers not in (None, 1):
         raise UserError(
-            f"runtime.launcher = 'inprocess' trains in one process, not runtime.num_workers = "
+            f"runtime.launcher = 'inprocess' is one process, not runtime.num_workers = "
             f"{runtime.num_workers}; choose torchrun or ray"
         )
     return runtime.launcher, 1 if runtime.launcher == "inprocess" else num_workers
