@@ -6,6 +6,7 @@ from pipeline.config.params import load_params
 from pipeline.config.sections import EvaluateSection
 from pipeline.data.manifest import read_manifest
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
+from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.sample_files import GRID_FILE
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.tracking.connection import resolve_uri
@@ -39,7 +40,11 @@ def main() -> None:
         read_manifest(arguments.shards),
         files,
         extractors=params.reference.extractors,
-        inception_weights=params.reference.inception_weights,
+        sources=weight_sources(
+            params.reference.inception_weights,
+            params.reference.extractor_weights,
+            params.runtime.cache_dir,
+        ),
         settings=EvaluateSettings(**params.evaluate.model_dump()),
         device=choose_device(runtime.device, runtime.num_threads),
     )

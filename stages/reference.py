@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.config.params import load_params
 from pipeline.config.sections import ReferenceSection
 from pipeline.data.reader import open_dataset
+from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.reference import make_references
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.devices import choose_device
@@ -24,7 +25,11 @@ def main() -> None:
         open_dataset(arguments.shards),
         arguments.out,
         extractors=params.reference.extractors,
-        inception_weights=params.reference.inception_weights,
+        sources=weight_sources(
+            params.reference.inception_weights,
+            params.reference.extractor_weights,
+            params.runtime.cache_dir,
+        ),
         cnn_epochs=params.reference.cnn_epochs,
         seed=params.reference.seed,
         device=device,

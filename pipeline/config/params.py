@@ -19,6 +19,7 @@ from pipeline.config.sections import (
 )
 from pipeline.config.system import resolve_system
 from pipeline.errors import UserError
+from pipeline.evaluation.extractors.names import INCEPTION, network_of
 
 # Keys of `data`, and the sources that know such columns.
 _COLUMNS = {
@@ -42,7 +43,7 @@ class Params(Section):
     def _check_combinations(self) -> Self:
         resolve_system(self.model, self.train, self.data.resolution)
         self._check_data()
-        needs_weights = "inception-v3-compat" in self.reference.extractors
+        needs_weights = INCEPTION in map(network_of, self.reference.extractors)
         if needs_weights and self.reference.inception_weights is None:
             raise ValueError(
                 "reference.inception_weights is missing; the inception-v3-compat extractor "

@@ -3,7 +3,9 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipeline.evaluation.extractors.names import check_extractors, check_weights
 
 # YAML 1.1 reads 2e-4 (no dot, no signed exponent) as a string; researchers write it all the time.
 _SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -11,6 +13,22 @@ _SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 def _read_scientific(value: object) -> object:
     return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+
+
+def _known_extractors(extractors: list[str]) -> list[str]:
+    try:
+        check_extractors(extractors)
+    except ValueError as error:
+        raise ValueError(f"`reference.extractors`: {error}") from None
+    return extractors
+
+
+def _fitting_weights(weights: dict[str, str]) -> dict[str, str]:
+    try:
+        check_weights(weights)
+    except ValueError as error:
+        raise ValueError(f"`reference.extractor_weights`: {error}") from None
+    return weights
 
 
 Float = Annotated[float, BeforeValidator(_read_scientific)]
@@ -79,11 +97,20 @@ class DataSection(Section):
 class ReferenceSection(Section):
     """The real data's side of the metrics; read by `reference`."""
 
-    extractors: list[Literal["dataset-cnn", "inception-v3-compat"]] = Field(
-        ["dataset-cnn"], min_length=1, description="feature extractors to prepare, scored by each"
+    extractors: Annotated[list[str], AfterValidator(_known_extractors)] = Field(
+        ["dataset-cnn"],
+        min_length=1,
+        description="feature extractors, scored by each: names (README lists them), with -bf16 "
+        "after them for that precision, and one's own .pt, .pth, .ts or .onnx files",
     )
     inception_weights: str | None = Field(
-        None, description="file of torch-fidelity's Inception weights, or `download`"
+        None,
+        description="torch-fidelity's Inception weights: a file, s3://bucket/key, or `download`",
+    )
+    extractor_weights: Annotated[dict[str, str], AfterValidator(_fitting_weights)] = Field(
+        {},
+        description="the same for other extractors, by their names; where one is missing: "
+        "`download`",
     )
     cnn_epochs: int = Field(10, ge=1, description="passes of dataset-cnn over the training split")
     seed: int = Field(0, ge=0, description="seed of dataset-cnn's training")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,9 @@ from pipeline.errors import UserError
 from pipeline.evaluation.collector import Collected, Collector
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.open_extractor import ExtractorName, open_extractor
+from pipeline.evaluation.extractors.names import extractor_name
+from pipeline.evaluation.extractors.open_extractor import open_extractor
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, ClassSpread, spread_ratio
 from pipeline.evaluation.model_side import measure_model_side
@@ -62,8 +63,8 @@ def evaluate_model(
     manifest: Manifest,
     files: EvaluationFiles,
     *,
-    extractors: Sequence[ExtractorName],
-    inception_weights: str | None,
+    extractors: Sequence[str],
+    sources: WeightSources,
     settings: EvaluateSettings,
     device: str,
 ) -> dict[str, float]:
@@ -84,7 +85,7 @@ def evaluate_model(
         suffix: _open_generator(model_dir / file, manifest, device)
         for suffix, file in (("", EMA_FILE), ("_raw", RAW_FILE))
     }
-    real = _open_real_side(reference_dir, manifest, extractors, inception_weights, device)
+    real = _open_real_side(reference_dir, manifest, extractors, sources, device)
     measurements = Measurements(
         {
             "dataset": manifest.name,
@@ -101,7 +102,7 @@ def evaluate_model(
             _measure_generator(measurements, G, real, settings, suffix)
         for extractor, reference in zip(real.extractors, real.references, strict=True):
             floor = choose_floor(reference, settings.num_samples)
-            measure_real_side(measurements, reference, floor, settings, _identity(extractor))
+            measure_real_side(measurements, reference, floor, settings, extractor.describe())
         write_samples(files.samples, generators[""], settings.seed)
     measurements.write(files.metrics, files.protocol)
     return measurements.values
@@ -116,12 +117,17 @@ def _open_generator(path: Path, manifest: Manifest, device: str) -> SnapshotGene
 def _open_real_side(
     folder: Path,
     manifest: Manifest,
-    names: Sequence[ExtractorName],
-    inception_weights: str | None,
+    specs: Sequence[str],
+    sources: WeightSources,
     device: str,
 ) -> _RealSide:
-    references = [read_reference(folder / name, manifest) for name in names]
-    extractors = [open_extractor(name, folder / name, inception_weights, device) for name in names]
+    folders = [folder / extractor_name(spec) for spec in specs]
+    references = [read_reference(each, manifest) for each in folders]
+    size = manifest.resolution
+    extractors = [
+        open_extractor(spec, each, sources, device, image_size=size)
+        for spec, each in zip(specs, folders, strict=True)
+    ]
     for reference, extractor in zip(references, extractors, strict=True):
         made_with = reference.protocol.weights_sha256
         if extractor.weights_sha256 != made_with:
@@ -150,7 +156,7 @@ def _measure_generator(
     sides = zip(generated, real.extractors, real.references, strict=True)
     for collected, extractor, reference in sides:
         floor = choose_floor(reference, settings.num_samples)
-        entry = {**_identity(extractor), **model}
+        entry = {**extractor.describe(), **model}
         measure_model_side(measurements, collected, reference, floor, settings, entry, suffix)
     ratio = spread_ratio(spread, real.spread)
     if ratio is not None:
@@ -184,12 +190,3 @@ def _collect(
             spread.add(images, labels)
             bar.update(len(labels))
     return [collector.collected() for collector in collectors], spread.by_class()
-
-
-def _identity(extractor: Extractor) -> dict[str, Any]:
-    return {
-        "extractor": extractor.name,
-        "weights_sha256": extractor.weights_sha256,
-        "weights_official": extractor.official,
-        "resize": extractor.resize,
-    }

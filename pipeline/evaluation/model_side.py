@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.extractors.extractor import DATASET_CNN, metric_suffix
+from pipeline.evaluation.extractors.extractor import DATASET_CNN, metric_key
 from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.metrics.scores import (
@@ -36,19 +36,22 @@ def measure_model_side(
     `entry` is what the protocol says of extractor and generator; `weights_suffix` ends the keys.
     """
     protocol, train = reference.protocol, reference.train
-    suffix = metric_suffix(protocol.extractor, protocol.official) + weights_suffix
+
+    def key(stem: str) -> str:
+        return metric_key(stem, protocol.extractor, protocol.official) + weights_suffix
+
     num_generated = generated.moments.count
     entry = {**entry, "num_generated": num_generated}
 
     measurements.add(
-        f"fid{suffix}",
+        key("fid"),
         fid(generated.moments, train.moments),
         {**entry, "num_real": train.moments.count, "formula": FID_FORMULA},
     )
     if floor is not None:
         sets = min(MAX_MATCHED_SETS, num_generated // floor.count)
         measurements.add(
-            f"matched_fid{suffix}",
+            key("matched_fid"),
             matched_fid(generated, train, floor.count, sets),
             {
                 **entry,
@@ -70,8 +73,8 @@ def measure_model_side(
         "shuffle_seed": SHUFFLE_SEED,
         "formula": IS_FORMULA,
     }
-    measurements.add(f"is_mean{suffix}", score.mean, details)
-    measurements.add(f"is_std{suffix}", score.std, details)
+    measurements.add(key("is_mean"), score.mean, details)
+    measurements.add(key("is_std"), score.std, details)
 
     size = min(settings.kid_subset_size, num_generated, len(train.features))
     distance = kid(generated.features, train.features, settings.kid_subsets, size)
@@ -83,18 +86,18 @@ def measure_model_side(
         "shuffle_seed": SHUFFLE_SEED,
         "formula": KID_FORMULA,
     }
-    measurements.add(f"kid_mean{suffix}", distance.mean, details)
-    measurements.add(f"kid_std{suffix}", distance.std, details)
+    measurements.add(key("kid_mean"), distance.mean, details)
+    measurements.add(key("kid_std"), distance.std, details)
 
     if protocol.extractor == DATASET_CNN:
         overall, by_class = recognised(generated)
         entry = {**entry, "num_real": 0, "reference_split": None}
         formula = "share of generated images that the data set's own classifier recognises as the "
         measurements.add(
-            f"accuracy{suffix}", overall, {**entry, "formula": f"{formula}class asked for"}
+            key("accuracy"), overall, {**entry, "formula": f"{formula}class asked for"}
         )
         measurements.add(
-            f"accuracy_min_class{suffix}",
+            key("accuracy_min_class"),
             float(np.nanmin(by_class)),
             {**entry, "formula": f"{formula}class asked for, of the class with the lowest share"},
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.data.order import rows_at
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.extractors.extractor import metric_suffix
+from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.metrics.scores import (
@@ -68,7 +68,10 @@ def measure_real_side(
     `entry` is what the protocol says of the extractor.
     """
     protocol, train = reference.protocol, reference.train
-    suffix = metric_suffix(protocol.extractor, protocol.official)
+
+    def key(stem: str) -> str:
+        return metric_key(stem, protocol.extractor, protocol.official)
+
     real = {**entry, "weights": None, "num_generated": 0, "seed": None, "labels": None}
 
     splits, per_split = real_splits(len(train.logits), settings)
@@ -82,12 +85,12 @@ def measure_real_side(
         "formula": f"{IS_FORMULA}, of real images; splits as near as can be to the size of those "
         "of the generated images, since IS depends on it",
     }
-    measurements.add(f"real_is_mean{suffix}", score.mean, details)
-    measurements.add(f"real_is_std{suffix}", score.std, details)
+    measurements.add(key("real_is_mean"), score.mean, details)
+    measurements.add(key("real_is_std"), score.std, details)
 
     if protocol.heldout_accuracy is not None:
         measurements.add(
-            f"heldout_accuracy{suffix}",
+            key("heldout_accuracy"),
             protocol.heldout_accuracy,
             {
                 **real,
@@ -106,7 +109,7 @@ def measure_real_side(
         "num_real": train.moments.count,
     }
     measurements.add(
-        f"floor_fid{suffix}",
+        key("floor_fid"),
         fid(floor.collected.moments, train.moments),
         {
             **against,
@@ -124,8 +127,8 @@ def measure_real_side(
         "shuffle_seed": SHUFFLE_SEED,
         "formula": f"{KID_FORMULA}, held-out in the place of generated images",
     }
-    measurements.add(f"floor_kid_mean{suffix}", floor_kid.mean, details)
-    measurements.add(f"floor_kid_std{suffix}", floor_kid.std, details)
+    measurements.add(key("floor_kid_mean"), floor_kid.mean, details)
+    measurements.add(key("floor_kid_std"), floor_kid.std, details)
 
 
 def real_splits(num_real: int, settings: EvaluateSettings) -> tuple[int, int]:

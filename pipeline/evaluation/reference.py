@@ -19,11 +19,9 @@ from pipeline.evaluation.extractors.dataset_cnn import DatasetCnnConfig
 from pipeline.evaluation.extractors.dataset_cnn_file import write_dataset_cnn
 from pipeline.evaluation.extractors.dataset_cnn_training import measure_accuracy, train_dataset_cnn
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
-from pipeline.evaluation.extractors.open_extractor import (
-    WEIGHTS_FILE,
-    ExtractorName,
-    open_extractor,
-)
+from pipeline.evaluation.extractors.names import extractor_name
+from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_extractor
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.metrics.spread import ClassSpread
 from pipeline.evaluation.reference_folder import (
     PROTOCOL_FILE,
@@ -43,8 +41,8 @@ def make_references(
     dataset: Dataset,
     out: Path,
     *,
-    extractors: Sequence[ExtractorName],
-    inception_weights: str | None,
+    extractors: Sequence[str],
+    sources: WeightSources,
     cnn_epochs: int,
     seed: int,
     device: str,
@@ -59,12 +57,14 @@ def make_references(
         )
     opened: list[Extractor] = []
     training: dict[str, dict[str, Any]] = {}
-    for name in extractors:
+    size = dataset.manifest.resolution
+    for spec in extractors:
+        name = extractor_name(spec)
         folder = out / name
         if name == DATASET_CNN:
             (folder / PROTOCOL_FILE).unlink(missing_ok=True)  # it described other weights
             training[name] = _train(dataset, folder / WEIGHTS_FILE, cnn_epochs, seed, device)
-        opened.append(open_extractor(name, folder, inception_weights, device))
+        opened.append(open_extractor(spec, folder, sources, device, image_size=size))
 
     spread = ClassSpread(len(dataset.manifest.class_names))
     with exact_arithmetic():

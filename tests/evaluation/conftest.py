@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.data.manifest import Manifest, read_manifest
 from pipeline.data.reader import open_dataset
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference import make_references
 from tests.evaluation.extractors.inception_weights import write_random_inception
 from tests.evaluation.subjects import write_model, write_stripes
@@ -44,7 +45,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         open_dataset(prepared.shards),
         prepared.reference,
         extractors=["dataset-cnn"],
-        inception_weights=None,
+        sources=WeightSources(),
         cnn_epochs=16,
         seed=0,
         device="cpu",

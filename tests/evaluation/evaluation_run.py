@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 
@@ -22,7 +23,7 @@ def evaluate(
         "reference_dir": prepared.reference,
         "manifest": prepared.manifest,
         "extractors": ["dataset-cnn"],
-        "inception_weights": None,
+        "sources": WeightSources(),
         "device": "cpu",
         **changes,
     }

@@ -10,6 +10,8 @@ from PIL import Image
 
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
+from pipeline.evaluation.extractors.names import INCEPTION
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference import make_references
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.storage.digest import sha256_file
@@ -155,7 +157,7 @@ def test_unofficial_inception_weights_bear_their_suffix(
         open_dataset(tmp_path / "shards"),
         tmp_path / "reference",
         extractors=both,
-        inception_weights=str(inception_file),
+        sources=WeightSources(files={INCEPTION: str(inception_file)}),
         cnn_epochs=1,
         seed=0,
         device="cpu",
@@ -166,7 +168,7 @@ def test_unofficial_inception_weights_bear_their_suffix(
 
     def score(name: str, weights: Path) -> None:
         out = tmp_path / name
-        changes = {"extractors": both, "inception_weights": str(weights)}
+        changes = {"extractors": both, "sources": WeightSources(files={INCEPTION: str(weights)})}
         evaluate(Prepared(tmp_path), out, settings, **changes)
 
     score("out", inception_file)
@@ -194,7 +196,7 @@ def test_without_heldout_images_there_is_no_floor(tmp_path: Path) -> None:
         open_dataset(tmp_path / "shards"),
         tmp_path / "reference",
         extractors=["dataset-cnn"],
-        inception_weights=None,
+        sources=WeightSources(),
         cnn_epochs=1,
         seed=0,
         device="cpu",

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference import make_references
 from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
@@ -38,7 +39,7 @@ def _other_weights(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:
         open_dataset(prepared.shards),
         tmp_path / "other",
         extractors=["dataset-cnn"],
-        inception_weights=None,
+        sources=WeightSources(),
         cnn_epochs=1,
         seed=9,
         device="cpu",

@@ -12,6 +12,7 @@ import pipeline.evaluation.reference
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference import make_references
 from pipeline.evaluation.reference_folder import read_pixels, read_reference, write_pixels
 from tests.evaluation.conftest import Prepared
@@ -23,7 +24,7 @@ def _make(shards: Path, out: Path, epochs: int = 1) -> None:
         open_dataset(shards),
         out,
         extractors=["dataset-cnn"],
-        inception_weights=None,
+        sources=WeightSources(),
         cnn_epochs=epochs,
         seed=0,
         device="cpu",

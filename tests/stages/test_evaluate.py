@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.reader import open_dataset
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference import make_references
 from stages.evaluate import main
 from tests.evaluation.subjects import write_model, write_stripes
@@ -45,7 +46,7 @@ def test_it_scores_the_model_and_tells_mlflow(tmp_path: Path) -> None:
         open_dataset(tmp_path / "data" / "shards"),
         tmp_path / "data" / "reference",
         extractors=["dataset-cnn"],
-        inception_weights=None,
+        sources=WeightSources(),
         cnn_epochs=1,
         seed=0,
         device="cpu",

@@ -1,37 +1,38 @@
 """Opens the extractor of a name."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.dataset_cnn import FEATURE_DIM
 from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
-from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
+from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, Extractor
 from pipeline.evaluation.extractors.inception import open_inception
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.images import from_uint8
 from pipeline.storage.digest import sha256_file
 
 WEIGHTS_FILE = "weights.safetensors"
-ExtractorName = Literal["dataset-cnn", "inception-v3-compat"]
 
 
 def open_extractor(
-    name: ExtractorName, folder: Path, inception_weights: str | None, device: str
+    extractor: str, folder: Path, sources: WeightSources, device: str, *, image_size: int
 ) -> Extractor:
-    """`folder` is the extractor's own in `data/reference`, for one that was trained there.
+    """The extractor of a name or of one's own file, for images of `image_size` pixels' side.
 
-    `inception_weights` is a file or `download`. Raises UserError when the weights are missing or
-    are not what they should be.
+    `folder` is the extractor's own in `data/reference`, for one that was trained there. Raises
+    UserError when the weights are missing or are not what they should be.
     """
-    if name == DATASET_CNN:
+    if extractor == DATASET_CNN:
         return open_dataset_cnn(folder / WEIGHTS_FILE, device)
-    if inception_weights is None:
+    weights = sources.files.get(INCEPTION)
+    if weights is None:
         raise UserError(
-            f"reference.inception_weights is missing; {name} needs a weights file, or `download`"
+            f"reference.inception_weights is missing; {extractor} needs a weights file, or "
+            "`download`"
         )
-    return open_inception(inception_weights, device)
+    return open_inception(weights, device)
 
 
 def open_dataset_cnn(path: Path, device: str) -> Extractor:

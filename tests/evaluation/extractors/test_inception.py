@@ -17,6 +17,7 @@ from pipeline.evaluation.extractors.inception import (
 )
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.storage.digest import sha256_file
 
 fidelity = import_torch_fidelity("feature_extractor_inceptionv3")
@@ -42,7 +43,7 @@ def test_a_missing_file_and_missing_key_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"reference\.inception_weights: .* cannot be read"):
         open_inception(str(tmp_path / "none.pth"), "cpu")
     with pytest.raises(UserError, match=r"reference\.inception_weights is missing"):
-        open_extractor(INCEPTION, tmp_path, None, "cpu")
+        open_extractor(INCEPTION, tmp_path, WeightSources(), "cpu", image_size=32)
 
 
 class _Trap:
