@@ -1,65 +1,62 @@
-"""Scores the exported model against the real data's side, each number with its protocol."""
+"""Scores the exported model against the real data's side, each number with its protocol.
 
+With --images PATH in the place of --model it scores anybody's images.
+"""
+
+import argparse
+import sys
 from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.config.sections import EvaluateSection
-from pipeline.data.manifest import read_manifest
-from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
-from pipeline.evaluation.extractors.weight_sources import weight_sources
-from pipeline.evaluation.sample_files import GRID_FILE
-from pipeline.evaluation.settings import EvaluateSettings
-from pipeline.tracking.connection import resolve_uri
-from pipeline.tracking.finished_run import open_run
-from pipeline.training.allocator import keep_freed_memory
-from pipeline.training.devices import choose_device
+from pipeline.errors import UserError
+from pipeline.evaluation.evaluate import EvaluationFiles
+from pipeline.launching.evaluation_worker import EvaluatePaths, evaluate_in_group
+from pipeline.launching.launch import launch
 from stages.entry import run_stage, stage_parser
+from stages.score_images import add_image_options, score_images
+
+_PATHS = {  # of dvc.yaml
+    "model": "data/model",
+    "reference": "data/reference",
+    "shards": "data/shards",
+    "metrics": "reports/metrics.json",
+    "protocol": "reports/protocol.json",
+    "samples": "reports/samples",
+}
 
 
 def main() -> None:
     parser = stage_parser("evaluate", __doc__, EvaluateSection)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the exported model")
-    parser.add_argument("--reference", type=Path, required=True, help="folder of the real side")
-    parser.add_argument("--shards", type=Path, required=True, help="folder of the shards")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file for the numbers")
-    parser.add_argument("--protocol", type=Path, required=True, help="JSON file for how they came")
-    parser.add_argument("--samples", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--model", type=Path, help="folder of the exported model")
+    parser.add_argument("--reference", type=Path, help="folder of the real side")
+    parser.add_argument("--shards", type=Path, help="folder of the shards")
+    parser.add_argument("--metrics", type=Path, help="JSON file for the numbers")
+    parser.add_argument("--protocol", type=Path, help="JSON file for how they came")
+    parser.add_argument("--samples", type=Path, help="folder for the pictures")
+    add_image_options(parser)
     arguments = parser.parse_args()
-
-    params = load_params()
-    keep_freed_memory()
-    runtime = params.runtime
-    if runtime.tracker == "mlflow":
-        resolve_uri(runtime.tracking_uri)  # a mistyped address is told before the work
-    files = EvaluationFiles(
-        metrics=arguments.metrics, protocol=arguments.protocol, samples=arguments.samples
-    )
-    metrics = evaluate_model(
-        arguments.model,
-        arguments.reference,
-        read_manifest(arguments.shards),
-        files,
-        extractors=params.reference.extractors,
-        sources=weight_sources(
-            params.reference.inception_weights,
-            params.reference.extractor_weights,
-            params.runtime.cache_dir,
+    if arguments.images is not None:
+        score_images(arguments)
+        return
+    _refuse_image_options(arguments)
+    path = {name: getattr(arguments, name) or Path(usual) for name, usual in _PATHS.items()}
+    paths = EvaluatePaths(
+        model=path["model"],
+        reference=path["reference"],
+        shards=path["shards"],
+        files=EvaluationFiles(
+            metrics=path["metrics"], protocol=path["protocol"], samples=path["samples"]
         ),
-        settings=EvaluateSettings(**params.evaluate.model_dump()),
-        device=choose_device(runtime.device, runtime.num_threads),
+        as_json=arguments.json,
     )
-    for key, value in metrics.items():
-        print(f"{key:<40} {value:.4f}")
-    run = open_run(
-        arguments.model,
-        tracker=runtime.tracker,
-        uri=runtime.tracking_uri,
-        experiment=runtime.experiment,
-        runs_dir=Path(runtime.runs_dir),
-    )
-    run.log_evaluation(
-        metrics, files=[files.protocol], images={"class_grid": files.samples / GRID_FILE}
-    )
+    launch(evaluate_in_group, load_params(), paths, "stages.evaluate", sys.argv[1:])
+
+
+def _refuse_image_options(arguments: argparse.Namespace) -> None:
+    for name in ("against", "extractor", "resize"):
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--{name} is for --images PATH; give that too, or leave it out")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""Gathers what the metrics need of a set of images under one extractor, batch by batch."""
+"""Gathers what the metrics need of a set of images under one extractor, block by block."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +12,10 @@ import torch
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.moments import Moments
+
+Float32 = npt.NDArray[np.float32]
+
+_MOMENTS_ROWS = 1000  # at a time: a d x d matrix is added up for each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,11 +35,15 @@ class Collected:
 class Collector:
     """One extractor's view of a set of images."""
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: Extractor, scratch: Path | None = None) -> None:
+        """`scratch` is a file for the kept features, where they may not fit in memory."""
         self._extractor = extractor
         self._moments = Moments.empty(extractor.feature_dim)
-        self._features: list[npt.NDArray[np.float32]] = []
-        self._logits: list[npt.NDArray[np.float32]] = []
+        self._waiting: list[Float32] = []  # for the moments
+        self._scratch = scratch
+        self._file: BinaryIO | None = None if scratch is None else scratch.open("wb")
+        self._features: list[Float32] = []
+        self._logits: list[Float32] = []
         self._labels: list[npt.NDArray[np.int64]] = []
 
     def add(
@@ -45,23 +56,71 @@ class Collector:
 
         Raises UserError when the extractor finds values that are not finite.
         """
-        features, logits = (part.numpy() for part in self._extractor.extract(images))
-        if not (np.isfinite(features).all() and np.isfinite(logits).all()):
-            raise UserError(
-                f"{self._extractor.name} gives features that are not finite; its weights "
-                f"(SHA-256 {self._extractor.weights_sha256[:12]}) are damaged"
-            )
-        self._moments = self._moments.merged(Moments.of(features))
+        self.take(*extract(self._extractor, images), labels.numpy(), keep)
+
+    def take(
+        self,
+        features: Float32,
+        logits: Float32,
+        labels: npt.NDArray[np.int64],
+        keep: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Adds what was extracted, [B, d], [B, k] and [B]; keeps rows `keep` [B], or all."""
+        self._waiting.append(features)
+        if sum(map(len, self._waiting)) >= _MOMENTS_ROWS:
+            self._add_up()
         rows = slice(None) if keep is None else keep
-        self._features.append(features[rows])
+        if self._file is None:
+            self._features.append(features[rows])
+        else:
+            self._file.write(np.ascontiguousarray(features[rows], np.float32).data)
         self._logits.append(logits[rows])
-        self._labels.append(labels.numpy()[rows])
+        self._labels.append(labels[rows])
 
     def collected(self) -> Collected:
-        """All of it; there must have been one batch or more."""
+        """All of it; there must have been one image or more. Nothing may be added after it."""
+        if self._waiting:
+            self._add_up()
+        labels = np.concatenate(self._labels)
         return Collected(
             moments=self._moments,
-            features=np.concatenate(self._features),
+            features=self._kept_features(len(labels)),
             logits=np.concatenate(self._logits),
-            labels=np.concatenate(self._labels),
+            labels=labels,
         )
+
+    def _add_up(self) -> None:
+        self._moments = self._moments.merged(Moments.of(np.concatenate(self._waiting)))
+        self._waiting = []
+
+    def _kept_features(self, count: int) -> Float32:
+        if self._file is None or self._scratch is None:
+            return np.concatenate(self._features)
+        self._file.close()
+        shape = (count, self._extractor.feature_dim)
+        if count == 0:
+            return np.empty(shape, np.float32)
+        return np.memmap(self._scratch, np.float32, "r", shape=shape)
+
+
+def extract(
+    extractor: Extractor, images: torch.Tensor, name_of: Callable[[int], str] | None = None
+) -> tuple[Float32, Float32]:
+    """Features [B, d] and logits [B, k] of images uint8 (B, C, R, R).
+
+    Raises UserError when a value is not finite, calling the first such image `name_of(index)`.
+    """
+    features, logits = (part.numpy() for part in extractor.extract(images))
+    sound = np.isfinite(features).all(axis=1) & np.isfinite(logits).all(axis=1)
+    if not sound.all():
+        first = int(sound.argmin())
+        name = f"image {first}" if name_of is None else name_of(first)
+        raise UserError(
+            f"{extractor.name} gives features that are not finite for {name}; "
+            + (
+                "leave that image out"
+                if sound.any()
+                else f"its weights (SHA-256 {extractor.weights_sha256[:12]}) are damaged"
+            )
+        )
+    return features, logits

@@ -4,33 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from tqdm import tqdm
-
 from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
-from pipeline.evaluation.collector import Collected, Collector
+from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.names import extractor_name
-from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements
-from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, ClassSpread, spread_ratio
+from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, spread_ratio
 from pipeline.evaluation.model_side import measure_model_side
+from pipeline.evaluation.opened import RealSide, agree_on, open_real_side, open_snapshot
+from pipeline.evaluation.passes import Pass, pass_over_generated
 from pipeline.evaluation.real_side import choose_floor, measure_real_side
-from pipeline.evaluation.reference_folder import (
-    Reference,
-    check_same_dataset,
-    read_pixels,
-    read_reference,
-)
 from pipeline.evaluation.sample_files import write_samples
-from pipeline.evaluation.sampling import describe_labels, draw_labels, draw_latents, generate
+from pipeline.evaluation.sampling import describe_labels, draw
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.versions import library_versions
-from pipeline.generator import SnapshotGenerator, load_generator
+from pipeline.generator import SnapshotGenerator
 
 EMA_FILE = "generator.safetensors"
 RAW_FILE = "generator-raw.safetensors"
@@ -50,13 +39,6 @@ class EvaluationFiles:
     """Folder for the pictures."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _RealSide:
-    extractors: Sequence[Extractor]
-    references: Sequence[Reference]
-    spread: npt.NDArray[np.float64]
-
-
 def evaluate_model(
     model_dir: Path,
     reference_dir: Path,
@@ -67,98 +49,98 @@ def evaluate_model(
     sources: WeightSources,
     settings: EvaluateSettings,
     device: str,
+    crew: Crew | None = None,
 ) -> dict[str, float]:
-    """Writes `files`, the metrics last, and returns the metrics.
+    """Writes `files`, the metrics last, and returns the metrics. A collective of the crew.
 
-    Raises UserError, before anything is written, for inputs that are missing, damaged or of
-    another data set than `manifest`'s, and for too few samples.
+    Without a crew this process alone works; of several the main one writes, and the others return
+    nothing. Raises UserError, before anything is written, for inputs that are missing, damaged or
+    of another data set than `manifest`'s, and for too few samples.
     """
-    num_classes = len(manifest.class_names)
-    if settings.num_samples < 2 * num_classes:
-        raise UserError(
-            f"evaluate.num_samples = {settings.num_samples} is too few for {num_classes} classes; "
-            f"it takes 2 of each: {2 * num_classes}"
-        )
-    if not (model_dir / CONFIG_FILE).is_file():  # written last
-        raise UserError(f"{model_dir} holds no whole model; `dvc repro train` exports it")
-    generators = {
-        suffix: _open_generator(model_dir / file, manifest, device)
-        for suffix, file in (("", EMA_FILE), ("_raw", RAW_FILE))
-    }
-    real = _open_real_side(reference_dir, manifest, extractors, sources, device)
-    measurements = Measurements(
-        {
-            "dataset": manifest.name,
-            "dataset_digest": manifest.digest,
-            "reference_split": "train",
-            "quantisation": QUANTISATION,
-            "seed": settings.seed,
-            "labels": describe_labels(settings.num_samples, num_classes),
-            "versions": library_versions(),
-        }
-    )
+    crew = crew or Crew.on(device)
+    processes = crew.processes
+    with processes.together():
+        check_num_samples("evaluate.num_samples", settings.num_samples, manifest)
+        if not (model_dir / CONFIG_FILE).is_file():  # written last
+            raise UserError(f"{model_dir} holds no whole model; `dvc repro train` exports it")
+        paths = {"": model_dir / EMA_FILE, "_raw": model_dir / RAW_FILE}
+        generators = {s: open_snapshot(path, manifest, device) for s, path in paths.items()}
+        real = open_real_side(reference_dir, manifest, extractors, sources, device, crew)
+    agree_on(crew, list(paths.values()), real, settings)
+    measurements = Measurements(common_protocol(manifest, settings.num_samples, settings.seed))
     with exact_arithmetic():
-        for suffix, G in generators.items():
-            _measure_generator(measurements, G, real, settings, suffix)
-        for extractor, reference in zip(real.extractors, real.references, strict=True):
-            floor = choose_floor(reference, settings.num_samples)
-            measure_real_side(measurements, reference, floor, settings, extractor.describe())
-        write_samples(files.samples, generators[""], settings.seed)
-    measurements.write(files.metrics, files.protocol)
+        passes = {
+            suffix: pass_over_generated(
+                G,
+                draw(settings.seed, settings.num_samples, G.z_dim, G.num_classes),
+                real.extractors,
+                crew,
+            )
+            for suffix, G in generators.items()
+        }
+        with processes.together():
+            if processes.is_main:
+                for suffix, G in generators.items():
+                    _measure_generator(measurements, G, passes[suffix], real, settings, suffix)
+                for extractor, reference in zip(real.extractors, real.references, strict=True):
+                    floor = choose_floor(reference, settings.num_samples)
+                    measure_real_side(
+                        measurements, reference, floor, settings, extractor.describe()
+                    )
+                write_samples(files.samples, generators[""], settings.seed)
+                measurements.write(files.metrics, files.protocol)
     return measurements.values
 
 
-def _open_generator(path: Path, manifest: Manifest, device: str) -> SnapshotGenerator:
-    G = load_generator(path, device)
-    check_same_dataset(path, G.metadata["dataset_digest"], manifest)
-    return G
+def check_num_samples(key: str, num_samples: int, manifest: Manifest) -> None:
+    """Raises UserError when the value of `key` is too small for the classes."""
+    num_classes = len(manifest.class_names)
+    if num_samples < 2 * num_classes:
+        raise UserError(
+            f"{key} = {num_samples} is too few for {num_classes} classes; "
+            f"it takes 2 of each: {2 * num_classes}"
+        )
 
 
-def _open_real_side(
-    folder: Path,
-    manifest: Manifest,
-    specs: Sequence[str],
-    sources: WeightSources,
-    device: str,
-) -> _RealSide:
-    folders = [folder / extractor_name(spec) for spec in specs]
-    references = [read_reference(each, manifest) for each in folders]
-    size = manifest.resolution
-    extractors = [
-        open_extractor(spec, each, sources, device, image_size=size)
-        for spec, each in zip(specs, folders, strict=True)
-    ]
-    for reference, extractor in zip(references, extractors, strict=True):
-        made_with = reference.protocol.weights_sha256
-        if extractor.weights_sha256 != made_with:
-            raise UserError(
-                f"{folder / extractor.name} was made with other weights ({made_with[:12]}) than "
-                f"those at hand ({extractor.weights_sha256[:12]}); make it anew with "
-                "`dvc repro --force reference`"
-            )
-    spread = read_pixels(folder, manifest)
-    return _RealSide(extractors=extractors, references=references, spread=spread)
+def common_protocol(manifest: Manifest, num_samples: int, seed: int) -> dict[str, object]:
+    """What the protocols of all numbers of an evaluation share."""
+    return {
+        "dataset": manifest.name,
+        "dataset_digest": manifest.digest,
+        "reference_split": "train",
+        "quantisation": QUANTISATION,
+        "seed": seed,
+        "labels": describe_labels(num_samples, len(manifest.class_names)),
+        "versions": library_versions(),
+    }
+
+
+def describe_model(G: SnapshotGenerator) -> dict[str, object]:
+    """What the protocol of a number says of the model."""
+    return {
+        "weights": "EMA" if G.metadata["ema"] else "raw",
+        "nimg": G.metadata["nimg"],
+        "run_key": G.metadata["run_key"],
+    }
 
 
 def _measure_generator(
     measurements: Measurements,
     G: SnapshotGenerator,
-    real: _RealSide,
+    generated: Pass,
+    real: RealSide,
     settings: EvaluateSettings,
     suffix: str,
 ) -> None:
-    generated, spread = _collect(G, real.extractors, settings)
-    model = {
-        "weights": "EMA" if G.metadata["ema"] else "raw",
-        "nimg": G.metadata["nimg"],
-        "run_key": G.metadata["run_key"],
-    }
-    sides = zip(generated, real.extractors, real.references, strict=True)
+    model = describe_model(G)
+    sides = zip(generated.collected, real.extractors, real.references, strict=True)
     for collected, extractor, reference in sides:
         floor = choose_floor(reference, settings.num_samples)
         entry = {**extractor.describe(), **model}
         measure_model_side(measurements, collected, reference, floor, settings, entry, suffix)
-    ratio = spread_ratio(spread, real.spread)
+    assert generated.spread is not None
+    assert real.spread is not None
+    ratio = spread_ratio(generated.spread, real.spread)
     if ratio is not None:
         measurements.add(
             f"within_class_std_ratio{suffix}",
@@ -173,20 +155,3 @@ def _measure_generator(
                 "formula": SPREAD_FORMULA,
             },
         )
-
-
-def _collect(
-    G: SnapshotGenerator, extractors: Sequence[Extractor], settings: EvaluateSettings
-) -> tuple[list[Collected], npt.NDArray[np.float64]]:
-    count = settings.num_samples
-    y = draw_labels(settings.seed, count, G.num_classes)
-    z = draw_latents(settings.seed, count, G.z_dim)
-    collectors = [Collector(extractor) for extractor in extractors]
-    spread = ClassSpread(G.num_classes)
-    with tqdm(total=count, desc="generated", unit="img", disable=None, leave=False) as bar:
-        for images, labels in generate(G, z, y):
-            for collector in collectors:
-                collector.add(images, labels)
-            spread.add(images, labels)
-            bar.update(len(labels))
-    return [collector.collected() for collector in collectors], spread.by_class()

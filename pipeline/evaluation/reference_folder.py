@@ -8,7 +8,7 @@ pixels.json                        spread of the training images within each cla
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ FEATURES_FILE = "features.safetensors"
 PROTOCOL_FILE = "protocol.json"
 PIXELS_FILE = "pixels.json"
 _MEND = "make it anew with `dvc repro --force reference`"
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,13 +150,34 @@ def read_pixels(folder: Path, manifest: Manifest) -> npt.NDArray[np.float64]:
         raise UserError(f"{path} is damaged ({error!r}); {_MEND}") from None
 
 
-def check_same_dataset(path: Path, digest: str, manifest: Manifest) -> None:
-    """Raises UserError when `path` was made of another data set than `manifest`'s."""
-    if digest != manifest.digest:
-        raise UserError(
-            f"{path} was made of another data set ({digest[:12]}) than these shards "
-            f"({manifest.name}, {manifest.digest[:12]}); make it anew with `dvc repro`"
-        )
+def check_same_dataset(
+    path: Path, digest: str, manifest: Manifest, class_names: Sequence[str] | None = None
+) -> None:
+    """Raises UserError when `path` was made of another data set than `manifest`'s.
+
+    `class_names` are its classes, where it says them.
+    """
+    if digest == manifest.digest:
+        return
+    classes = ""
+    if class_names is not None and tuple(class_names) != manifest.class_names:
+        classes = f", {_class_difference(class_names, manifest.class_names)}"
+    raise UserError(
+        f"{path} was made of another data set ({digest[:12]}{classes}) than these shards "
+        f"({manifest.name}, {manifest.digest[:12]}); make it anew with `dvc repro`"
+    )
+
+
+def _class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
+    parts = []
+    for what, names in (
+        ("with the classes", [name for name in theirs if name not in ours]),
+        ("without", [name for name in ours if name not in theirs]),
+    ):
+        if names:
+            more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+            parts.append(f"{what} {', '.join(map(repr, names[:_MAX_NAMED]))}{more}")
+    return " and ".join(parts) or "with its classes in another order"
 
 
 def _split(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Collected | None:

@@ -1,6 +1,6 @@
 """Draws the generated images that are scored."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -9,7 +9,7 @@ from pipeline.generator import SnapshotGenerator
 from pipeline.images import to_uint8
 from pipeline.training.randomness import generator_at
 
-BATCH = 100  # more are no faster on a CPU and fill the memory at full width
+BLOCK = 100  # more are no faster on a CPU and fill the memory at full width
 
 
 def draw_labels(seed: int, count: int, num_classes: int) -> torch.Tensor:
@@ -35,21 +35,44 @@ def describe_labels(count: int, num_classes: int) -> str:
     return f"uniform: each of {num_classes} classes {each} times{more}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """The inputs of all images of an evaluation."""
+
+    seed: int
+    """Of latents and labels."""
+    z: torch.Tensor
+    """Latents (N, z_dim) float32."""
+    y: torch.Tensor
+    """Labels (N,) int64."""
+
+    def name(self, index: int) -> str:
+        """Image `index`, for people."""
+        return f"generated image {index} (label {self.y[index]}, seed {self.seed})"
+
+
+def draw(seed: int, count: int, z_dim: int, num_classes: int) -> Draw:
+    """The inputs of `count` images, a pure function of its arguments."""
+    return Draw(
+        seed=seed, z=draw_latents(seed, count, z_dim), y=draw_labels(seed, count, num_classes)
+    )
+
+
 @torch.inference_mode()
-def generate(
-    G: SnapshotGenerator, z: torch.Tensor, y: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of images uint8 (B, C, R, R) and labels int64 (B,) of z (N, z_dim) and y (N,).
+def generate(G: SnapshotGenerator, inputs: Draw, rows: range) -> torch.Tensor:
+    """Images uint8 (B, C, R, R) of these rows of the inputs.
 
     Raises UserError when the generator gives values that are not finite.
     """
     device = next(G.parameters()).device
-    for latents, labels in zip(z.split(BATCH), y.split(BATCH), strict=True):
-        images = G(latents.to(device), labels.to(device))
-        if not images.isfinite().all():
-            weights = "EMA" if G.metadata["ema"] else "raw"
-            raise UserError(
-                f"the {weights} generator at {G.metadata['nimg']} images gives values that are not "
-                "finite: its training diverged; lower train.g_lr and train.d_lr"
-            )
-        yield to_uint8(images), labels
+    part = slice(rows.start, rows.stop)
+    images = G(inputs.z[part].to(device), inputs.y[part].to(device))
+    if not images.isfinite().all():
+        first = int(images.isfinite().flatten(1).all(dim=1).int().argmin())
+        weights = "EMA" if G.metadata["ema"] else "raw"
+        raise UserError(
+            f"the {weights} generator at {G.metadata['nimg']} images gives values that are not "
+            f"finite, first in {inputs.name(rows.start + first)}: its training diverged; lower "
+            "train.g_lr and train.d_lr"
+        )
+    return to_uint8(images)

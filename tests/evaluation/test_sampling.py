@@ -8,8 +8,9 @@ import torch
 from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
 from pipeline.evaluation.sampling import (
-    BATCH,
+    Draw,
     describe_labels,
+    draw,
     draw_labels,
     draw_latents,
     generate,
@@ -41,19 +42,23 @@ def test_draws_depend_on_the_seed_alone() -> None:
 def test_images_follow_their_latents_and_labels(tmp_path: Path, stripes: Manifest) -> None:
     write_model(tmp_path / "model", stripes)
     G = load_generator(tmp_path / "model" / "generator.safetensors")
-    y, z = draw_labels(0, BATCH + 9, 3), draw_latents(0, BATCH + 9, 8)
-    batches = list(generate(G, z, y))
-    images = torch.cat([images for images, _ in batches])
+    inputs = draw(0, 30, z_dim=8, num_classes=3)
+    images = generate(G, inputs, range(10, 25))
     assert images.dtype == torch.uint8
-    assert images.shape == (BATCH + 9, 1, 32, 32)
-    assert torch.equal(torch.cat([labels for _, labels in batches]), y)
-    expected = (G(z[-1:], y[-1:]) * 127.5 + 127.5).round()
+    assert images.shape == (15, 1, 32, 32)
+    z, y = inputs.z[24:25], inputs.y[24:25]
+    expected = (G(z, y) * 127.5 + 127.5).round()
     assert (images[-1:].float() - expected).abs().max() <= 1  # rounding differs between batches
 
 
 def test_a_diverged_generator_is_told(tmp_path: Path) -> None:
     write_model(tmp_path / "model", write_stripes(tmp_path / "shards"))
     G = load_generator(tmp_path / "model" / "generator-raw.safetensors")
+    inputs = Draw(seed=5, z=torch.zeros(4, 8), y=torch.tensor([0, 1, 2, 0]))
+    inputs.z[2] = torch.inf  # one image alone is broken
+    message = r"the raw generator at 640 images .* first in generated image 2 \(label 2, seed 5\)"
+    with pytest.raises(UserError, match=message):
+        generate(G, inputs, range(1, 4))
     next(iter(G.parameters())).fill_(torch.nan)
-    with pytest.raises(UserError, match="the raw generator at 640 images gives values that are"):
-        next(generate(G, torch.zeros(4, 8), torch.zeros(4, dtype=torch.int64)))
+    with pytest.raises(UserError, match="first in generated image 1"):
+        generate(G, inputs, range(1, 4))

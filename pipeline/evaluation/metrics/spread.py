@@ -33,6 +33,17 @@ class ClassSpread:
         self._sums.index_add_(0, labels, pixels)
         self._squares.index_add_(0, labels, pixels.square())
 
+    def absorb(self, other: "ClassSpread") -> None:
+        """Counts what `other` has counted; the sums are exact, so that no order matters."""
+        if other._sums is None or other._squares is None:
+            return
+        self._counts += other._counts
+        if self._sums is None or self._squares is None:
+            self._sums, self._squares = other._sums.clone(), other._squares.clone()
+        else:
+            self._sums += other._sums
+            self._squares += other._squares
+
     def by_class(self) -> npt.NDArray[np.float64]:
         """[classes]: the mean over pixels of the standard deviation (of N - 1), in 0..255.
 
