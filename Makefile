@@ -10,10 +10,10 @@ export PATH := $(CURDIR)/$(VENV):$(PATH)
 repro: setup
 	dvc repro
 
-# Many tests wait for processes of their own, so some run side by side; one thread each, lest idle
+# Many tests wait for processes of their own, so three run side by side; one thread each, lest idle
 # ones spin.
 test: setup check
-	OMP_NUM_THREADS=1 pytest -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile
 
 check: setup
 	ruff check .

@@ -35,7 +35,7 @@ def _run(folder: Path, *command: str) -> str:
     empty = str(ROOT / "tests" / "__init__.py")
     environment = {**os.environ, "PYTHONPATH": str(folder), **dict.fromkeys(names, empty)}
     done = subprocess.run(
-        command, cwd=folder, env=environment, timeout=120,
+        command, cwd=folder, env=environment, timeout=300,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -58,7 +58,7 @@ class Checkout:
         }
         environment.pop("MLFLOW_TRACKING_URI", None)
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, timeout=240,
+            command, cwd=self.folder, env=environment, timeout=480,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert done.returncode == code, done.stdout

@@ -82,7 +82,7 @@ def test_readers_of_damaged_structure_say_so_and_never_crash(folder: Path) -> No
     # In a process of its own, which a wild address would end.
     done = subprocess.run(
         [sys.executable, "-c", _READ_DAMAGED, folder, "3"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     opened, refused = map(int, done.stdout.split())

@@ -54,7 +54,7 @@ class Attempt:
 
     def await_training(self) -> None:
         """Returns after its first report."""
-        poll(lambda: self.records() or self.process.poll() is not None, 60, self.told)
+        poll(lambda: self.records() or self.process.poll() is not None, 240, self.told)
         assert self.process.poll() is None, self.told()
 
     def writes(self, pattern: str) -> bool:
@@ -81,7 +81,7 @@ class Attempt:
         )
         return trainer
 
-    def end(self, timeout_s: float = 120) -> int:
+    def end(self, timeout_s: float = 300) -> int:
         """Waits for its end; the exit code, negative for a signal."""
         return self.process.wait(timeout_s)
 

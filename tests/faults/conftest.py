@@ -22,7 +22,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 240) -> None:
     """Polls until `condition()` is true."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -51,7 +51,7 @@ class Project:
     def finish(self) -> Path:
         """Runs the stage to its end and returns the exported model."""
         done = subprocess.run(
-            COMMAND, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=120
+            COMMAND, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr
         return self.folder / "model"

@@ -53,7 +53,7 @@ def test_second_writer_is_refused_until_the_first_dies(make_project):
     first = project.start()
     wait_for(project.checkpoints)
     second = project.start()
-    output, _ = second.communicate(timeout=60)
+    output, _ = second.communicate(timeout=240)
     assert second.returncode == 2
     assert f"is being written by process {first.pid}" in output
     assert "Traceback" not in output
@@ -98,7 +98,7 @@ def test_death_of_dvc_ends_its_orphan_and_the_next_repro_goes_on(make_project, u
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert_equal_weights(project.folder / "model", undisturbed)

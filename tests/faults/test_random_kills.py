@@ -49,7 +49,7 @@ PLAN = (
 def kill(attempt: Attempt, victim: str, moment: str, server: FaultyS3, dice: random.Random) -> int:
     """Kills at such a moment, and at no other; the nimg at which the run then stood."""
     members, trainer = attempt.members(), attempt.trainer()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         still_lasts = _await_moment(attempt, moment, server, dice)
         with frozen(member.pid for member in members):
@@ -77,7 +77,7 @@ def _await_moment(
         time.sleep(dice.uniform(0, 0.2))
         return lambda: not attempt.writes("*/*.tmp")
     if moment == "checkpoint":
-        poll(lambda: attempt.writes("checkpoints/*.pt.tmp"), 60, attempt.told)
+        poll(lambda: attempt.writes("checkpoints/*.pt.tmp"), 240, attempt.told)
         time.sleep(dice.choice([0, dice.uniform(0, 0.003)]))
         return lambda: attempt.writes("checkpoints/*.pt.tmp")
     num_before = server.count("PUT", UPLOADS[moment])
@@ -90,7 +90,7 @@ def _await_moment(
         not_before_s = time.monotonic()
         return False
 
-    poll(has_begun, 60, attempt.told)
+    poll(has_begun, 240, attempt.told)
     time.sleep(dice.uniform(0, ANSWER_S / 2))
     return lambda: time.monotonic() < not_before_s + ANSWER_S  # the server has not answered yet
 

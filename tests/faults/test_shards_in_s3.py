@@ -18,7 +18,7 @@ def _run(project, *command):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

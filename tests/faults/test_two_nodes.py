@@ -133,7 +133,7 @@ def test_job_waits_for_a_cable_to_be_mended(nodes, make_shared):
 
     project = make_shared("cut")
     agents = [nodes.start(n, project, max_restarts=8) for n in (1, 2)]
-    wait_for(lambda: len(project.checkpoints()) >= 2, timeout_s=90)
+    wait_for(lambda: len(project.checkpoints()) >= 2, timeout_s=240)
     nodes.cut()
     time.sleep(1)
     stopped_at = project.checkpoints()[-1]

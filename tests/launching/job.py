@@ -58,7 +58,7 @@ def start(
     return processes
 
 
-def finish(processes: list[subprocess.Popen], timeout_s: float = 120) -> list[tuple[int, str]]:
+def finish(processes: list[subprocess.Popen], timeout_s: float = 300) -> list[tuple[int, str]]:
     """(exit code, output) of each; kills them all when one takes too long."""
     try:
         ended = []

@@ -18,7 +18,7 @@ from tests.faults.conftest import Project, wait_for
 from tests.launching.job import newest_state
 from tests.launching.ray_nodes import RayNodes, is_listening, kill_tree
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 JOB = RayJob(
     num_workers=2, resources_per_worker={}, use_gpu=False, max_failures=3, join_timeout_s=60
 )

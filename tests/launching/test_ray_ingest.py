@@ -37,7 +37,7 @@ def _run(folder: Path, runtime: str, **environment: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -66,7 +66,7 @@ def visit(page, folder, width):
     command += ["--disable-dev-shm-usage", "--enable-logging=stderr", "--window-size=1400,1000"]
     command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=3000"]
     command += ["--dump-dom", (folder / "frame.html").as_uri()]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     assert "CONSOLE" not in run.stderr, run.stderr
     (found,) = re.findall(r'data-result="([^"]*)"', run.stdout)
     return json.loads(html.unescape(found))

@@ -38,7 +38,7 @@ def test_four_processes_at_once_on_a_fresh_store(tmp_path, project_environment):
         )
         for i in range(4)
     ]
-    outputs = [process.communicate(timeout=60)[0].decode() for process in processes]
+    outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
     assert outputs == [""] * 4
     assert [process.returncode for process in processes] == [0] * 4
     with sqlite3.connect(tmp_path / "mlflow.db") as store:

@@ -18,6 +18,7 @@ from pipeline.data.reader import Dataset, open_dataset
 from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
 from pipeline.tracking.tracker import Tracker
+from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import Summary, Writers, train
 from pipeline.training.run_output import RunOutput
@@ -26,6 +27,11 @@ from pipeline.training.settings import RuntimeSettings, TrainSettings
 BATCH = 8
 LARGE_BATCH = 2  # at 128 pixels, where attention over 64x64 features is slow
 NUM_STEPS = 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_the_stage_allocates() -> None:
+    keep_freed_memory()
 
 
 @pytest.fixture(scope="session")
