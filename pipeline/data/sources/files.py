@@ -97,6 +97,8 @@ class Listing:
     """Names of the folders directly in it, by name; no hidden ones."""
     is_file: bool
     """Whether the path is a single file."""
+    hidden_folders: tuple[str, ...] = ()
+    """Names of the hidden folders directly in it, on this machine."""
 
     def below(self, folder: str) -> "Listing":
         """What is in one of its folders."""
@@ -129,15 +131,17 @@ def list_files(path: str, cache: Path | None, expected: str, option: str = "data
         if not root.is_dir():
             raise UserError(f"{option}: {path} is neither a file nor a folder; {expected}")
         entries = sorted(_walk(root, "", ()), key=lambda entry: entry.name)
-        folders = sorted(e.name for e in os.scandir(root) if e.is_dir() and is_visible(e.name))
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     except OSError as error:
         refuse(error, option)
-    for name in (*folders, *(entry.name for entry in entries)):
+    folders = tuple(filter(is_visible, names))
+    hidden = tuple(name for name in names if name.startswith("."))
+    for name in (*names, *(entry.name for entry in entries)):
         try:
             name.encode()
         except UnicodeEncodeError:
             raise UserError(f"{option}: the name {name!a} is not UTF-8; rename it") from None
-    return Listing(Place(str(root), None), tuple(entries), tuple(folders), False)
+    return Listing(Place(str(root), None), tuple(entries), folders, False, hidden)
 
 
 def refuse(error: OSError, option: str = "data.path") -> NoReturn:

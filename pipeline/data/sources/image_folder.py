@@ -63,7 +63,10 @@ def folder_source(
                 f"data.path: class folder {path}/{name} has no images "
                 f"({', '.join(sorted(SUFFIXES))}); fill it or remove it"
             )
-    note = f"passed over: {num_loose} images outside of a class" if num_loose else ""
+    passed_over = [f"{num_loose} images outside of a class"] if num_loose else []
+    if listing.hidden_folders:
+        passed_over.append(f"hidden folders ({_some(listing.hidden_folders)})")
+    note = f"passed over: {', '.join(passed_over)}" if passed_over else ""
     return Source(
         name=short_name(path),
         class_names=tuple((class_names or {}).get(name, name) for name in by_class),

@@ -55,7 +55,7 @@ def test_files_that_are_no_images_are_items_that_cannot_be_read(tmp_path: Path) 
     _, readme, notes = source.read(source.items)
     assert readme == Unreadable("a name without suffix is not an image's")
     assert notes == Unreadable(".txt is not an image's")
-    assert source.note == "passed over: 1 images outside of a class"
+    assert source.note == "passed over: 1 images outside of a class, hidden folders (.git)"
 
 
 def test_files_that_went_away_cannot_be_read(tmp_path: Path) -> None:
