@@ -32,6 +32,11 @@ class Measurements:
         """All numbers in the order of their measurement."""
         return dict(self._values)
 
+    @property
+    def protocols(self) -> dict[str, dict[str, Any]]:
+        """How each of them came, by the same keys."""
+        return {key: dict(protocol) for key, protocol in self._protocols.items()}
+
     def write(self, metrics: Path, protocol: Path) -> None:
         """Writes both files, the metrics last."""
         write_json(protocol, self._protocols)

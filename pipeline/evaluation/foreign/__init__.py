@@ -1,0 +1,1 @@
+"""Images of any origin as one side of the metrics: folders, tables, arrays, shards."""

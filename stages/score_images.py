@@ -1,0 +1,108 @@
+"""The mode of `evaluate` that scores images which no model of this project made."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pipeline.config.params import Params, load_params
+from pipeline.errors import UserError
+from pipeline.evaluation.extractors.names import check_extractors
+from pipeline.evaluation.extractors.weight_sources import weight_sources
+from pipeline.evaluation.foreign.open_origin import LAYOUTS
+from pipeline.evaluation.foreign.score import (
+    Scored,
+    Scorer,
+    score_against_dataset,
+    score_against_images,
+)
+from pipeline.evaluation.settings import EvaluateSettings
+from pipeline.training.devices import choose_device
+
+_PARAMS = Path("params.yaml")
+_SHARDS = Path("data/shards")
+_REFERENCE = Path("data/reference")
+_OF_A_MODEL = ("model", "samples")
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this mode; `--reference`, `--shards`, ... are shared with the others."""
+    group = parser.add_argument_group(
+        "images of any origin",
+        "Scored as a model's are, each number with its protocol; params.yaml may be missing.\n\n"
+        + LAYOUTS,
+    )
+    group.add_argument("--images", metavar="PATH", help="images to score instead of a model's")
+    group.add_argument(
+        "--against", metavar="PATH", help="images in the place of the data set's real ones"
+    )
+    group.add_argument(
+        "--extractor",
+        metavar="NAME",
+        action="append",
+        help="in the place of reference.extractors; may be given several times",
+    )
+    group.add_argument(
+        "--resize",
+        metavar="N",
+        type=int,
+        help="take the middle square of each image and resize it to NxN, as the ingest does",
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def score_images(arguments: argparse.Namespace) -> None:
+    """Prints the metrics; writes `--metrics` and `--protocol` where they are given, else nothing.
+
+    Raises UserError for options that make no sense together and for images that do not compare.
+    """
+    for name in _OF_A_MODEL:
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--images and --{name} exclude each other; leave one out")
+    if (arguments.metrics is None) != (arguments.protocol is None):
+        raise UserError("--metrics and --protocol belong together; give both or neither")
+    if arguments.against is not None and arguments.shards is not None:
+        raise UserError("--against and --shards exclude each other; leave one out")
+    if arguments.resize is not None and arguments.resize < 1:
+        raise UserError(f"--resize {arguments.resize} is no size; give pixels, such as 128")
+    params = load_params() if _PARAMS.exists() else Params()
+    extractors = arguments.extractor or params.reference.extractors
+    try:
+        check_extractors(extractors)
+    except ValueError as error:
+        raise UserError(f"--extractor: {error}") from None
+    scorer = Scorer(
+        extractors=extractors,
+        reference=arguments.reference or _REFERENCE,
+        sources=weight_sources(
+            params.reference.inception_weights,
+            params.reference.extractor_weights,
+            params.runtime.cache_dir,
+        ),
+        settings=EvaluateSettings(**params.evaluate.model_dump()),
+        resize=arguments.resize,
+        cache=Path(params.runtime.cache_dir) / "images",
+        device=choose_device(params.runtime.device, params.runtime.num_threads),
+    )
+    if arguments.against is not None:
+        scored = score_against_images(arguments.images, arguments.against, scorer)
+    else:
+        scored = score_against_dataset(arguments.images, arguments.shards or _SHARDS, scorer)
+    if arguments.metrics is not None:
+        scored.measurements.write(arguments.metrics, arguments.protocol)
+    _tell(scored, arguments.json)
+
+
+def _tell(scored: Scored, as_json: bool) -> None:
+    for rejected in scored.rejected:
+        print(f"passed over: {rejected.key} ({rejected.reason})", file=sys.stderr)
+    for note in scored.notes:
+        print(note, file=sys.stderr)
+    metrics, protocol = scored.measurements.values, scored.measurements.protocols
+    if as_json:
+        print(json.dumps({"metrics": metrics, "protocol": protocol}))
+        return
+    for key, value in metrics.items():
+        print(f"{key:<40} {value:.4f}")
+    images = next(iter(protocol.values()))["images"]
+    print(f"{images['count']} images, {images['size']} {images['mode']}, {images['digest'][:12]}")
