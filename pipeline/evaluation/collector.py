@@ -28,8 +28,8 @@ class Collected:
     """[kept, d]."""
     logits: npt.NDArray[np.float32]
     """[kept, k]."""
-    labels: npt.NDArray[np.int64]
-    """[kept]."""
+    labels: npt.NDArray[np.int64] | None
+    """[kept]; None where the classes of the images are not known."""
 
 
 class Collector:

@@ -5,13 +5,12 @@ import numpy as np
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, metric_key
 from pipeline.evaluation.measurements import Measurements, Protocol
+from pipeline.evaluation.metrics.frechet import FID_FORMULA, fid
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.metrics.scores import (
-    FID_FORMULA,
     IS_FORMULA,
     KID_FORMULA,
     SHUFFLE_SEED,
-    fid,
     inception_score,
     kid,
 )
@@ -89,7 +88,7 @@ def measure_model_side(
     measurements.add(key("kid_mean"), distance.mean, details)
     measurements.add(key("kid_std"), distance.std, details)
 
-    if protocol.extractor == DATASET_CNN:
+    if protocol.extractor == DATASET_CNN and generated.labels is not None:
         overall, by_class = recognised(generated)
         entry = {**entry, "num_real": 0, "reference_split": None}
         formula = "share of generated images that the data set's own classifier recognises as the "
@@ -105,10 +104,12 @@ def measure_model_side(
 
 def recognised(generated: Collected) -> tuple[float, np.ndarray]:
     """Share of images classified as labelled: of all, and [classes], NaN for a class without."""
-    correct = generated.logits.argmax(axis=1) == generated.labels
+    labels = generated.labels
+    assert labels is not None
+    correct = generated.logits.argmax(axis=1) == labels
     num_classes = generated.logits.shape[1]
-    counts = np.bincount(generated.labels, minlength=num_classes)
-    hits = np.bincount(generated.labels[correct], minlength=num_classes)
+    counts = np.bincount(labels, minlength=num_classes)
+    hits = np.bincount(labels[correct], minlength=num_classes)
     by_class = np.full(num_classes, np.nan)
     np.divide(hits, counts, out=by_class, where=counts > 0)
     return float(correct.mean()), by_class

@@ -8,13 +8,12 @@ from pipeline.data.order import rows_at
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.measurements import Measurements, Protocol
+from pipeline.evaluation.metrics.frechet import FID_FORMULA, fid
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.metrics.scores import (
-    FID_FORMULA,
     IS_FORMULA,
     KID_FORMULA,
     SHUFFLE_SEED,
-    fid,
     inception_score,
     kid,
 )
@@ -51,7 +50,7 @@ def choose_floor(reference: Reference, num_samples: int) -> Floor | None:
             moments=Moments.of(heldout.features[rows]),
             features=heldout.features[rows],
             logits=heldout.logits[rows],
-            labels=heldout.labels[rows],
+            labels=None if heldout.labels is None else heldout.labels[rows],
         ),
     )
 

@@ -67,11 +67,13 @@ def collect(
 
 
 def _sorted(collected: Collected, order: npt.NDArray[np.int64], has_labels: bool) -> Collected:
+    labels = collected.labels
+    assert labels is not None
     return dataclasses.replace(
         collected,
         features=collected.features[order],
         logits=collected.logits[order],
-        labels=collected.labels[order] if has_labels else None,
+        labels=labels[order] if has_labels else None,
     )
 
 
