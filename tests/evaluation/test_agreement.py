@@ -10,7 +10,8 @@ from PIL import Image
 from pipeline.evaluation.collector import Collected, Collector
 from pipeline.evaluation.extractors.inception import open_inception
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.metrics.scores import fid, inception_score, kid
+from pipeline.evaluation.metrics.frechet import fid
+from pipeline.evaluation.metrics.scores import inception_score, kid
 
 COUNT = 8
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.collector import Collected
+from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.metrics.scores import fid
 from pipeline.evaluation.model_side import matched_fid, recognised
 from pipeline.evaluation.real_side import choose_floor, real_splits
 from pipeline.evaluation.reference_folder import read_reference

@@ -1,4 +1,4 @@
-"""FID, IS and KID by torch-fidelity's functions, in float64 from the features on."""
+"""IS, KID, precision and recall by torch-fidelity's functions."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,28 @@ import numpy.typing as npt
 import torch
 
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.metrics.moments import Moments
 
-_metric_fid = import_torch_fidelity("metric_fid")
 _metric_isc = import_torch_fidelity("metric_isc")
 _metric_kid = import_torch_fidelity("metric_kid")
+_metric_prc = import_torch_fidelity("metric_prc")
 
 TORCH_FIDELITY_VERSION: str = import_torch_fidelity("version").__version__
 SHUFFLE_SEED = 2020
 """torch-fidelity's own default: of the shuffle before IS splits and of KID's subsets."""
 
-FID_FORMULA = f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_fid.fid_statistics_to_metric"
 IS_FORMULA = f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_isc.isc_features_to_metric"
 KID_FORMULA = (
     f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_kid.kid_features_to_metric, "
-    "unbiased, kernel (x.y / d + 1)^3"
+    "unbiased, kernel (x.y / d + 1)^3, features in float64"
 )
+PRC_NEIGHBOURS = 3
+"""k: torch-fidelity's default, and Kynkaanniemi et al. 2019's."""
+PRC_FORMULA = (
+    f"torch-fidelity {TORCH_FIDELITY_VERSION} metric_prc.prc_features_to_metric, k = "
+    f"{PRC_NEIGHBOURS}, float32"
+)
+_PRC_IN_MEMORY = 10_000  # its default batch: of more, distances come in blocks
+_PRC_BLOCK = 4000
 
 Features = npt.NDArray[np.floating]
 
@@ -33,13 +39,6 @@ class MeanStd:
 
     mean: float
     std: float
-
-
-def fid(generated: Moments, real: Moments) -> float:
-    """Frechet distance of the two normal distributions (Heusel et al. 2017, equation 6)."""
-    statistics = [{"mu": m.mean, "sigma": m.covariance} for m in (generated, real)]
-    result = _metric_fid.fid_statistics_to_metric(*statistics, verbose=False)
-    return float(result[_metric_fid.KEY_METRIC_FID])
 
 
 def inception_score(logits: Features, splits: int) -> MeanStd:
@@ -68,3 +67,21 @@ def kid(generated: Features, real: Features, subsets: int, subset_size: int) -> 
     return MeanStd(
         mean=result[_metric_kid.KEY_METRIC_KID_MEAN], std=result[_metric_kid.KEY_METRIC_KID_STD]
     )
+
+
+def precision_and_recall(generated: Features, real: Features) -> tuple[float, float]:
+    """Kynkaanniemi et al. 2019 of features [N, d] and [M, d], N and M more than `PRC_NEIGHBOURS`.
+
+    Precision is the share of generated images within a real image's ball, recall that of real
+    images within a generated one's; a ball reaches to the k-th nearest neighbour on its own side.
+    """
+    few = max(len(generated), len(real)) <= _PRC_IN_MEMORY
+    result = _metric_prc.prc_features_to_metric(
+        torch.from_numpy(np.asarray(generated, np.float32)),
+        torch.from_numpy(np.asarray(real, np.float32)),
+        prc_neighborhood=PRC_NEIGHBOURS,
+        prc_batch_size=_PRC_IN_MEMORY if few else _PRC_BLOCK,
+        save_cpu_ram=not few,
+        verbose=False,
+    )
+    return result[_metric_prc.KEY_METRIC_PRECISION], result[_metric_prc.KEY_METRIC_RECALL]

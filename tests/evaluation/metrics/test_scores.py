@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.metrics.scores import fid, inception_score, kid
+from pipeline.evaluation.metrics.scores import inception_score, kid
 
 
 def _normal(mean: np.ndarray, covariance: np.ndarray) -> Moments:

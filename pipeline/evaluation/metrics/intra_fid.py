@@ -1,0 +1,95 @@
+"""The Frechet distance within each class (Miyato and Koyama 2018, section 4.2), by low ranks.
+
+A class has fewer images than features nearly always. Then no covariance is ever made: a distance
+costs the product of two thin matrices and the eigenvalues of their Gram matrix.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation.metrics.frechet import FID_FORMULA, Features, Normal
+from pipeline.evaluation.metrics.intervals import deviation_of, resampled_rows
+from pipeline.evaluation.metrics.resampled_frechet import ResampledFrechet
+
+Preset = Literal["match", "miyato5k"]
+
+MIYATO_PER_CLASS = 5000
+"""Generated images of each class in Miyato and Koyama 2018."""
+
+INTRA_FID_FORMULA = f"mean over the classes of {FID_FORMULA}"
+
+ClassFeatures = Callable[[int], Features]
+"""Features [n, d] of the images of a class; n may be 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ClassDistances:
+    """Distances within the classes, and what they were measured on."""
+
+    distances: npt.NDArray[np.float64]
+    """[classes], NaN for a class with fewer than 2 images on either side."""
+    deviation: float | None
+    """The bootstrap's standard deviation of the mean; None without replicates."""
+    num_generated: tuple[int, ...]
+    """By class."""
+    num_real: tuple[int, ...]
+    """By class."""
+
+    @property
+    def mean(self) -> float:
+        """Over the classes that have a distance; NaN where none has."""
+        known = self.distances[np.isfinite(self.distances)]
+        return float(known.mean()) if len(known) else float("nan")
+
+
+def intra_fid(
+    generated: ClassFeatures, real: ClassFeatures, num_classes: int, replicates: int = 0
+) -> ClassDistances:
+    """Asks for the features of one class after the other, so that few need be in memory.
+
+    Generated images are resampled within their class for the deviation, `replicates` times.
+    """
+    distances = np.full(num_classes, np.nan)
+    variances = np.zeros(num_classes)
+    counts = []
+    for label in range(num_classes):
+        ours, theirs = generated(label), real(label)
+        counts.append((len(ours), len(theirs)))
+        if min(counts[-1]) < 2:
+            continue
+        resampled = ResampledFrechet(ours, Normal.of_features(theirs))
+        distances[label] = resampled.all()
+        if replicates:
+            draws = resampled_rows(len(ours), replicates)
+            again = [resampled.prefixes(rows, [len(ours)])[0] for rows in draws]
+            variances[label] = deviation_of(again) ** 2
+    num_known = max(1, int(np.isfinite(distances).sum()))
+    return ClassDistances(
+        distances=distances,
+        deviation=float(np.sqrt(variances.sum())) / num_known if replicates else None,
+        num_generated=tuple(count for count, _ in counts),
+        num_real=tuple(count for _, count in counts),
+    )
+
+
+def rows_by_class(labels: npt.NDArray[np.int64], num_classes: int) -> list[npt.NDArray[np.int64]]:
+    """The rows [n] of each class, in their order."""
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(num_classes + 1))
+    return [order[ends[label] : ends[label + 1]] for label in range(num_classes)]
+
+
+def class_features(
+    features: Features, rows: Sequence[npt.NDArray[np.int64]], limits: Sequence[int] | None = None
+) -> ClassFeatures:
+    """Looks up the features of a class, of its first `limits[label]` images alone where given."""
+
+    def of(label: int) -> Features:
+        chosen = rows[label] if limits is None else rows[label][: limits[label]]
+        return np.asarray(features[chosen])
+
+    return of
