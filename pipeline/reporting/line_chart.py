@@ -121,7 +121,8 @@ def _path(points: list[tuple[float, float]]) -> Iterator[str]:
     pen_down = False
     for x, y in points:
         if math.isfinite(y):
-            yield f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}"
+            # A point with none beside it is a line of no length, whose round ends are a dot.
+            yield f"L{x:.1f} {y:.1f}" if pen_down else f"M{x:.1f} {y:.1f}h0"
         pen_down = math.isfinite(y)
 
 

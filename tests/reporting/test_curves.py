@@ -74,6 +74,12 @@ def test_drawing_is_true_to_scale_and_broken_at_gaps():
     assert data["x"][0] == xs[0]
 
 
+def test_a_single_value_is_a_dot():
+    (chart,) = charts(records([2.0]))
+    svg = line_chart(chart)
+    assert re.search(r'd="M[\d.]+ [\d.]+h0"', svg)
+
+
 @pytest.mark.parametrize("values", [[2.0], [0.0, 0.0], [-3.0, -3.0], [math.nan], [1e-9, 2e-9]])
 def test_flat_and_empty_curves_are_drawn(values):
     (chart,) = charts(records(values))
