@@ -1,12 +1,15 @@
 """Reads `params.yaml` whole and turns every mistake in it into one sentence."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pipeline.config.overrides import with_values
+from pipeline.config.search import SearchSection
 from pipeline.config.sections import (
     DataSection,
     EvaluateSection,
@@ -38,6 +41,7 @@ class Params(Section):
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection)
     report: ReportSection = Field(default_factory=ReportSection)
     runtime: RuntimeSection = Field(default_factory=RuntimeSection)
+    search: SearchSection = Field(default_factory=SearchSection)
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -73,8 +77,13 @@ class Params(Section):
             )
 
 
-def load_params(path: str | Path = "params.yaml") -> Params:
-    """Parses and checks the file; raises UserError naming the key, the value and the cure."""
+def load_params(
+    path: str | Path = "params.yaml", values: Mapping[str, Any] | None = None
+) -> Params:
+    """Parses and checks the file; raises UserError naming the key, the value and the cure.
+
+    `values`, by dotted keys such as `train.batch`, stand in place of the file's.
+    """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -86,10 +95,21 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         content = {}
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `train:`, not {content!r}")
+    return _validated(with_values(content, values or {}), str(path))
+
+
+def override(params: Params, values: Mapping[str, Any]) -> Params:
+    """The parameters with other values at dotted keys; raises UserError as `load_params` does."""
+    content = params.model_dump(exclude={"search"})
+    changed = _validated(with_values(content, values), "params.yaml")
+    return changed.model_copy(update={"search": params.search})
+
+
+def _validated(content: Mapping[str, Any], origin: str) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}") from None
+        raise UserError(f"{origin}: {_explain(error)}") from None
 
 
 def describe(*sections: type[Section]) -> str:
@@ -114,7 +134,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key `{key}`{_nearest(first['loc'])}{more}"
     if first["type"] == "value_error":
-        return f"{first['ctx']['error']}{more}"
+        place = f"{key}: " if len(first["loc"]) > 2 else ""  # the sections name their own keys
+        return f"{place}{first['ctx']['error']}{more}"
     if not key:
         return f"{first['msg']}{more}"
     expected = first["msg"][0].lower() + first["msg"][1:]
@@ -138,15 +159,22 @@ def _nearest(location: tuple[int | str, ...]) -> str:
 
 
 def _meaning(location: tuple[int | str, ...]) -> str:
-    field = _fields(location[:1]).get(str(location[1])) if len(location) > 1 else None
-    return f" ({field.description})" if field is not None else ""
+    fields = _fields(location[:-1])
+    field = fields.get(str(location[-1])) if len(location) > 1 else None
+    return f" ({field.description})" if field is not None and field.description else ""
 
 
 def _fields(location: tuple[int | str, ...]) -> dict[str, Any]:
-    if not location:
-        return dict(Params.model_fields)
-    field = Params.model_fields.get(str(location[0]))
-    return dict(_section(field.annotation).model_fields) if field is not None else {}
+    """The fields of the section at a place; none where there is no section."""
+    found: Any = Params
+    for part in location:
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            field = found.model_fields.get(str(part))
+            found = None if field is None else field.annotation
+        else:  # sections by name
+            found = next(iter(get_args(found)[1:]), None)
+    is_section = isinstance(found, type) and issubclass(found, BaseModel)
+    return dict(found.model_fields) if is_section else {}
 
 
 def _section(annotation: Any) -> type[BaseModel]:
