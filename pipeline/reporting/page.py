@@ -9,7 +9,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pipeline.config.published import read_published
 from pipeline.reporting.attention_figure import SIDE, AttentionFigure
+from pipeline.reporting.beside_paper import beside_paper
 from pipeline.reporting.curves import Chart
 from pipeline.reporting.data_section import data_section
 from pipeline.reporting.heat import heat_palette
@@ -62,6 +64,13 @@ def render_page(
         banner=picture(strip, "Generated images, a class after the other"),
         banner_scale=strip_scale,
         table=metric_table(inputs.metrics, inputs.protocol),
+        beside=beside_paper(
+            read_published(),
+            config.get("variant", ""),
+            inputs.metrics,
+            inputs.protocol,
+            manifest,
+        ),
         class_rows=class_rows(inputs, options.samples_per_class, options.real_per_class),
         num_classes=len(manifest.class_names),
         scale=max(1, 64 // manifest.resolution),

@@ -126,6 +126,7 @@ def _write_model(folder, manifest, grid, random):
             "dataset_name": manifest.name,
             "class_names": list(manifest.class_names),
             "nimg": 96000,
+            "variant": "sagan",
             "settings": {
                 "generator": {**network, "z_dim": 128, "attention": [16], "spectral_norm": True},
                 "discriminator": {**network, "attention": [16], "spectral_norm": True},

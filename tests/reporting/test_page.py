@@ -78,6 +78,7 @@ def test_sections_stand_in_order(page):
     ids = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert ids == [
         "metrics",
+        "paper",
         "samples",
         "time",
         "curves",

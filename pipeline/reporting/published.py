@@ -1,0 +1,194 @@
+"""Published numbers, and whether one of ours may stand beside them.
+
+A number compares with another when both were measured alike: same images at the same size, same
+features, same number of samples, same side of the data. What `comparable` says is checked against
+the protocol that every number of an evaluation carries.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.data.manifest import Manifest
+
+Read = Literal["paper", "repository", "second-hand", "unverified"]
+"""Where a number was read; only `paper` and `repository` are its author's own words."""
+
+REAL_SHARE = 0.9
+"""Of a published protocol's real images, what ours needs at least: enough to hold some out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A publication."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedProtocol:
+    """How numbers were measured; None where the source does not say."""
+
+    data: str
+    """The data set: a kind of `data.source`, or the name of a folder."""
+    resolution: int
+    """Side of the images, pixels."""
+    num_classes: int
+    """Of the data set."""
+    num_generated: int | None
+    """Images for each number."""
+    num_real: int | None
+    """Images that they were compared with."""
+    split: str | None
+    """Side of the data that those are of: train, validation or test."""
+    is_splits: int | None
+    """Of the inception score."""
+    weights: Literal["EMA", "raw"]
+    """Averaged over training, or not."""
+    intra_fid: str | None = None
+    """Generated images of a class: as in `evaluate.intra_fid`; None where it is not said."""
+    is_resize: str | None = None
+    """How images reached Inception for the score, where it was not TensorFlow's way."""
+    extractor: str = "inception-v3-compat"
+    """Whose features, always with the published weights."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedNumber:
+    """One cell."""
+
+    value: float
+    read: Read
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedRow:
+    """What one publication says of one system."""
+
+    table: str
+    """`Table 1`, `Table 2`, `Figure 4`, or `port`."""
+    name: str
+    variant: str | None
+    """The system's name in `model.variant`; None where it is none of ours."""
+    updates: int | None
+    """Updates of G after which it was measured, where the source gives several."""
+    source: Source
+    protocol: PublishedProtocol
+    numbers: Mapping[str, PublishedNumber]
+    """By metric: fid, is_mean, intra_fid, precision, ..."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OurProtocol:
+    """What one of our numbers was measured on."""
+
+    name: str
+    """Of the data set, for people."""
+    data: frozenset[str]
+    """All names that it goes by."""
+    resolution: int
+    num_classes: int
+    entry: Mapping[str, Any]
+    """Of `protocol.json`."""
+
+
+def our_protocol(entry: Mapping[str, Any], manifest: Manifest) -> OurProtocol:
+    """Of a number's entry in `protocol.json` and the data set's manifest."""
+    names = {str(manifest.source.get("kind", "")), manifest.name.lower().replace("_", "-")}
+    return OurProtocol(
+        name=manifest.name,
+        data=frozenset(names),
+        resolution=manifest.resolution,
+        num_classes=len(manifest.class_names),
+        entry=entry,
+    )
+
+
+def paper_rows(rows: Sequence[PublishedRow], variant: str) -> tuple[PublishedRow, ...]:
+    """What is published of a system, in the order of the tables."""
+    return tuple(row for row in rows if row.variant == variant)
+
+
+def comparable(row: PublishedRow, metric: str, ours: OurProtocol | None) -> str | None:
+    """Why our number, measured as `ours` says, is not to be held against the row's; None: it is.
+
+    `ours` is None where there is no such number. Each part of the sentence says what is theirs and
+    what is ours.
+    """
+    theirs = row.protocol
+    if ours is None:
+        return "we have no such number"
+    entry = ours.entry
+    checks = [
+        (theirs.data in ours.data, theirs.data, ours.name),
+        (theirs.num_classes == ours.num_classes, *_classes(theirs.num_classes, ours.num_classes)),
+        (theirs.resolution == ours.resolution, *_pixels(theirs.resolution, ours.resolution)),
+        (
+            theirs.extractor == entry.get("extractor") and entry.get("weights_official") is True,
+            f"features of {theirs.extractor} with the published weights",
+            _extractor(entry),
+        ),
+        (theirs.weights == entry.get("weights"), f"{theirs.weights} weights", entry.get("weights")),
+        _count("generated images", theirs.num_generated, entry.get("num_generated")),
+        *(_score_checks(theirs, entry) if metric.startswith("is_") else _real(theirs, entry)),
+    ]
+    if metric == "intra_fid":
+        preset = entry.get("preset")
+        same = theirs.intra_fid is not None and theirs.intra_fid == preset
+        checks.append((same, f"{theirs.intra_fid or 'unknown'} counts within a class", preset))
+    return "; ".join(f"{a}, not {b}" for same, a, b in checks if not same) or None
+
+
+def remark(row: PublishedRow, metric: str, ours: OurProtocol) -> str | None:
+    """What differs although the numbers compare."""
+    num_real, theirs = ours.entry.get("num_real"), row.protocol.num_real
+    if metric.startswith("is_") or theirs is None or num_real == theirs:
+        return None
+    return f"{theirs:,} real images, ours {num_real:,}"
+
+
+_Check = tuple[bool, str, Any]
+
+
+def _score_checks(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> list[_Check]:
+    way = theirs.is_resize or "TensorFlow's resizing"
+    return [
+        _count("splits", theirs.is_splits, entry.get("splits")),
+        (theirs.is_resize is None, f"{way} in front of Inception", "TensorFlow's"),
+    ]
+
+
+def _real(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> list[_Check]:
+    split, num_real = entry.get("reference_split"), entry.get("num_real")
+    same_split = theirs.split is not None and theirs.split == split
+    enough = (
+        theirs.num_real is not None
+        and isinstance(num_real, int)
+        and num_real >= REAL_SHARE * theirs.num_real
+    )
+    return [
+        (same_split, f"against {theirs.split or 'unknown'} images", split),
+        (enough, f"{_number(theirs.num_real)} real images", _number(num_real)),
+    ]
+
+
+def _count(what: str, theirs: int | None, ours: Any) -> _Check:
+    return theirs is not None and theirs == ours, f"{_number(theirs)} {what}", _number(ours)
+
+
+def _number(count: Any) -> str:
+    return f"{count:,}" if isinstance(count, int) else "an unknown number of"
+
+
+def _classes(theirs: int, ours: int) -> tuple[str, str]:
+    return f"{theirs:,} classes", f"{ours:,}"
+
+
+def _pixels(theirs: int, ours: int) -> tuple[str, str]:
+    return f"{theirs}x{theirs} pixels", f"{ours}x{ours}"
+
+
+def _extractor(entry: Mapping[str, Any]) -> str:
+    official = "" if entry.get("weights_official") else ", which are not the published ones"
+    return f"of {entry.get('extractor')}{official}"
