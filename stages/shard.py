@@ -17,10 +17,9 @@ from pipeline.data.manifest import Manifest
 from pipeline.data.processes import Runner, run_in_processes
 from pipeline.data.recipe import Recipe
 from pipeline.data.sources.select import open_source
-from pipeline.data.upload import upload_shards
+from pipeline.data.upload import open_destination, upload_shards
 from pipeline.data.verify import verify_shards
 from pipeline.errors import UserError
-from pipeline.storage.s3 import S3Folder
 from stages.entry import run_stage, stage_parser
 
 
@@ -30,16 +29,22 @@ def main() -> None:
     parser.add_argument(
         "--to", metavar="s3://...", help="send them there too, or what is missing there"
     )
-    parser.add_argument("--verify", type=Path, metavar="DIR", help="check shards, make none")
+    parser.add_argument("--verify", metavar="DIR", help="check shards, make none")
     args = parser.parse_args()
     if args.verify is not None:
-        manifest = verify_shards(args.verify)
+        if args.verify.startswith("s3://"):
+            raise UserError(
+                f"--verify takes a folder of this machine, not {args.verify}, whose shards are "
+                "checked as they are downloaded"
+            )
+        manifest = verify_shards(Path(args.verify))
         print(f"{args.verify}: {manifest.rows} images intact, digest {manifest.digest[:12]}")
         return
     if args.out is None:
         raise UserError("--out is missing: the folder to write shards to, such as data/shards")
     params = load_params()
     data = params.data
+    destination = None if args.to is None else open_destination(args.to)
 
     cache = args.out.absolute().with_name(args.out.name + ".source.tmp")
     source = open_source(
@@ -69,8 +74,8 @@ def main() -> None:
     )
     shutil.rmtree(cache, ignore_errors=True)
     _tell(manifest, args.out)
-    if args.to is not None:
-        sent = upload_shards(args.out, S3Folder(args.to))
+    if destination is not None:
+        sent = upload_shards(args.out, destination)
         print(
             f"{args.to}: {sent.num_sent} shards sent ({sent.bytes_sent / 1e6:.1f} MB), "
             f"{sent.num_there} there before"

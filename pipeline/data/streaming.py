@@ -42,7 +42,7 @@ def fetch_manifest(remote: S3Folder) -> Manifest:
         except FileNotFoundError:
             raise UserError(
                 f"{remote.address} holds no data set: it has no {MANIFEST_FILE}; upload one with "
-                f"`python -m stages.shard --to {remote.address}`"
+                f"`python -m stages.shard --out data/shards --to {remote.address}`"
             ) from None
         try:
             return read_manifest(Path(folder))

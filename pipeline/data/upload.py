@@ -24,6 +24,16 @@ class Uploaded:
     bytes_sent: int
 
 
+def open_destination(address: str) -> S3Folder:
+    """The folder at `s3://bucket/prefix`, looked at: before a long ingest, not after it.
+
+    Raises UserError for an address of another form, a missing bucket and one that must not be read.
+    """
+    remote = S3Folder(address)
+    next(iter(remote.list()), None)
+    return remote
+
+
 def upload_shards(folder: Path, remote: S3Folder) -> Uploaded:
     """Sends what is not there with the same hash: first the shards, last the manifest.
 

@@ -118,6 +118,11 @@ def test_images_in_a_bucket_become_shards(tmp_path: Path) -> None:
         lost = _run(tmp_path, "--out", "lost")
         assert lost.returncode == 2
         assert "the bucket does not exist; create it or correct the address" in lost.stderr
+        (tmp_path / "params.yaml").write_text(params.format("set"))
+        unsent = _run(tmp_path, "--out", "lost", "--to", "s3://there-is-no-such-bucket/a")
+        assert unsent.returncode == 2
+        assert "the bucket does not exist" in unsent.stderr
+        assert "images" not in unsent.stdout  # it is told before the work
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "set", "there"]
     here = write_dataset(
         open_source("folder", str(tmp_path / "set")),
@@ -127,6 +132,12 @@ def test_images_in_a_bucket_become_shards(tmp_path: Path) -> None:
         shard_rows=16,
     )
     assert open_dataset(tmp_path / "there").manifest.digest == here.digest
+
+
+def test_only_shards_of_this_machine_are_verified(tmp_path: Path) -> None:
+    run = _run(tmp_path, "--verify", "s3://bucket/shards")
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: --verify takes a folder of this machine, not s3://bucket")
 
 
 def test_help_explains_the_section(
