@@ -25,10 +25,12 @@ def open_tracker(
     kind: Literal["mlflow", "none"],
     uri: str | None,
     experiment: str,
+    tags: Mapping[str, str] | None = None,
 ) -> Tracker:
     """Writes `stats.jsonl` in any case, and mirrors it in MLflow for kind `mlflow`.
 
-    `description` holds the variant's name and what departs from it.
+    `description` holds the variant's name and what departs from it, `tags` what else the run is
+    found by.
     """
     if kind == "none":
         return JsonlTracker(run_dir)
@@ -44,7 +46,12 @@ def open_tracker(
         ),
         total_nimg=settings.total_nimg,
         params={**description, "train": params, **networks, "data": {"name": manifest.name}},
-        tags={RUN_KEY_TAG: run_key, DATASET_DIGEST_TAG: manifest.digest, **_version_tags()},
+        tags={
+            RUN_KEY_TAG: run_key,
+            DATASET_DIGEST_TAG: manifest.digest,
+            **_version_tags(),
+            **(tags or {}),
+        },
         dataset=DatasetInfo(
             name=manifest.name, digest=manifest.digest, source=str(manifest.source)
         ),

@@ -9,13 +9,15 @@ from typing import Any
 from pipeline.data.reader import Dataset
 from pipeline.errors import Preempted, UserError
 from pipeline.storage.disk_space import explain_full_folder
+from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.tracking.tracker import Outcome, Tracker
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.checkpoint_files import ROOM_CURE, Retention
 from pipeline.training.environment import code_versions, describe_environment
 from pipeline.training.export import export_run
+from pipeline.training.inheritance import Inheritance, take_over
 from pipeline.training.interruption import Interruption
-from pipeline.training.loop import Summary, Writers, train
+from pipeline.training.loop import OnStatus, Summary, Writers, train
 from pipeline.training.mirror import Mirror
 from pipeline.training.processes import Processes
 from pipeline.training.progress import Progress
@@ -35,8 +37,8 @@ class SessionPaths:
     """Where a session works and what it leaves."""
 
     runs_dir: Path
-    out: Path
-    """Folder of the exported model; replaced whole."""
+    out: Path | None
+    """Folder of the exported model, replaced whole; None: nothing is exported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,12 @@ class Session:
     """JSON values for the exported `config.json`, such as the variant's name."""
     should_stop: Callable[[], str | None] | None = None
     """A reason to stop early; without it signals and the death of the starting process are."""
+    on_run: Callable[[Path, str], None] = lambda run_dir, run_key: None
+    """Hears of the run folder and the run key, before training."""
+    on_status: OnStatus = lambda nimg, metrics, elapsed_s: None
+    """Hears every status of the run, those of earlier calls first; on the main process."""
+    inheritance: Inheritance | None = None
+    """Another run whose state this one starts from; None: from scratch."""
 
 
 def run_session(session: Session, processes: Processes = Processes()) -> None:  # noqa: B008
@@ -65,6 +73,8 @@ def run_session(session: Session, processes: Processes = Processes()) -> None:  
     """
     settings, dataset = session.settings, session.dataset
     identity = run_identity(settings, dataset.manifest.digest, processes)
+    if session.inheritance is not None:
+        identity["inherited"] = session.inheritance.identity()
     processes.agree({**identity, "versions": code_versions()}, "configuration, code or data set")
     if settings.batch > len(dataset.train):
         raise UserError(
@@ -113,6 +123,8 @@ def _train_and_write(
                 open_run_folder(session.paths.runs_dir, key, identity, session.restart)
             )
             mirror = stack.enter_context(_open_mirror(session, run_dir))
+            if session.inheritance is not None:
+                take_over(session.inheritance, run_dir / "checkpoints", key)
         except UserError as error:
             processes.raise_together(error)
             raise
@@ -126,7 +138,15 @@ def _train_and_write(
         )
         tracker = session.open_tracker(run_dir, key)
         output = RunOutput(run_dir, settings, metadata, tracker)
-        progress = Progress(checkpoints.newest_nimg(settings.total_nimg), settings.total_nimg)
+        start_nimg = checkpoints.newest_nimg(settings.total_nimg)
+        progress = Progress(start_nimg, settings.total_nimg)
+        session.on_run(run_dir, key)
+        _tell_of_past(session.on_status, run_dir / STATS_NAME, start_nimg)
+
+        def on_status(nimg: int, metrics: dict[str, float], elapsed_s: float) -> None:
+            progress.update(nimg, metrics, elapsed_s)
+            session.on_status(nimg, metrics, elapsed_s)
+
         outcome: Outcome = "failed"
         with explain_full_folder(run_dir, ROOM_CURE):
             try:
@@ -136,14 +156,14 @@ def _train_and_write(
                         session.dataset.train,
                         runtime,
                         should_stop,
-                        Writers(output, checkpoints, tracker, progress.update),
+                        Writers(output, checkpoints, tracker, on_status),
                         processes,
                     )
                 outcome = "finished" if summary.stopped_by is None else "preempted"
             finally:
                 progress.close()
                 tracker.close(outcome)
-        if summary.stopped_by is None:
+        if summary.stopped_by is None and session.paths.out is not None:
             facts = {**metadata, **(session.description or {})}
             environment = {
                 **describe_environment(runtime.device),
@@ -151,6 +171,12 @@ def _train_and_write(
             }
             export_run(run_dir, output, settings, facts, summary, environment, session.paths.out)
     return summary, run_dir
+
+
+def _tell_of_past(on_status: OnStatus, statistics: Path, up_to_nimg: int) -> None:
+    if statistics.exists():
+        for record in read_stats(statistics, up_to_nimg)[0]:
+            on_status(record.nimg, record.metrics, record.elapsed_s)
 
 
 def _open_mirror(session: Session, run_dir: Path) -> Mirror:
