@@ -24,7 +24,8 @@ OWNERS = {
     "yaml": "pipeline/config/",
     "boto3": "pipeline/storage/",
     "botocore": "pipeline/storage/",
-    "ray": "pipeline/launching/",
+    "ray": ("pipeline/launching/", "pipeline/search/"),
+    "optuna": "pipeline/search/",
 }
 LIGHT = {"torch", "numpy", "pyarrow", "safetensors", "PIL", "psutil", "tqdm"}
 
