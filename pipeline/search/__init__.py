@@ -1,0 +1,1 @@
+"""Studies: which trials a search runs, and what came of them."""
