@@ -8,7 +8,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,8 @@ class S3Object:
     bytes: int
     sha256: str | None = None
     """From its metadata; None in a listing, and where it was not uploaded from here."""
+    etag: str = field(default="", compare=False)
+    """S3's own name of this content; empty in a listing."""
 
 
 class S3Folder:
@@ -125,7 +127,8 @@ class S3Folder:
             )
         except FileNotFoundError:
             return None
-        return S3Object(name, reply["ContentLength"], reply["Metadata"].get("sha256"))
+        sha256 = reply["Metadata"].get("sha256")
+        return S3Object(name, reply["ContentLength"], sha256, reply["ETag"])
 
     def list(self, prefix: str = "") -> Iterator[S3Object]:
         """The objects whose names begin with `prefix`, in the order of their names."""

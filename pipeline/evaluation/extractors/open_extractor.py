@@ -1,5 +1,6 @@
-"""Opens the extractor of a name."""
+"""Opens the extractor of a name or file."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -7,8 +8,22 @@ import torch
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.dataset_cnn import FEATURE_DIM
 from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
-from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, Extractor
-from pipeline.evaluation.extractors.inception import open_inception
+from pipeline.evaluation.extractors.efficientnet import open_efficientnet
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.extractors.fidelity import open_clip, open_dinov2, open_vgg16
+from pipeline.evaluation.extractors.inception import open_configured_inception
+from pipeline.evaluation.extractors.names import (
+    CLIP,
+    DATASET_CNN,
+    DINOV2,
+    EFFICIENTNET,
+    INCEPTION,
+    VGG16,
+    check_extractors,
+    is_file,
+    network_of,
+)
+from pipeline.evaluation.extractors.own_network import open_own_network
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.images import from_uint8
 from pipeline.storage.digest import sha256_file
@@ -24,15 +39,24 @@ def open_extractor(
     `folder` is the extractor's own in `data/reference`, for one that was trained there. Raises
     UserError when the weights are missing or are not what they should be.
     """
+    try:
+        check_extractors([extractor])
+    except ValueError as error:
+        raise UserError(str(error)) from None
     if extractor == DATASET_CNN:
         return open_dataset_cnn(folder / WEIGHTS_FILE, device)
-    weights = sources.files.get(INCEPTION)
-    if weights is None:
-        raise UserError(
-            f"reference.inception_weights is missing; {extractor} needs a weights file, or "
-            "`download`"
-        )
-    return open_inception(weights, device)
+    if is_file(extractor):
+        return open_own_network(extractor, sources, device, image_size)
+    return _OPENERS[network_of(extractor)](extractor, sources, device)
+
+
+_OPENERS: dict[str, Callable[[str, WeightSources, str], Extractor]] = {
+    INCEPTION: open_configured_inception,
+    EFFICIENTNET: open_efficientnet,
+    VGG16: open_vgg16,
+    **dict.fromkeys(CLIP, open_clip),
+    **dict.fromkeys(DINOV2, open_dinov2),
+}
 
 
 def open_dataset_cnn(path: Path, device: str) -> Extractor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.evaluation.extractors.names import INCEPTION
 
 DOWNLOAD = "download"
+DEFAULT_CACHE = Path("data/cache")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +16,7 @@ class WeightSources:
 
     files: Mapping[str, str] = field(default_factory=dict)
     """By extractor, without its precision: a file, `s3://bucket/key` or `download`."""
-    cache_dir: Path = Path("data/cache")
+    cache_dir: Path = DEFAULT_CACHE
     """Where files from S3 are kept on this node."""
 
 

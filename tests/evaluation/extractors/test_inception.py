@@ -115,5 +115,5 @@ def test_a_downloaded_file_with_another_hash_is_refused(hub: Path, inception_fil
     cached = hub / "checkpoints" / Path(fidelity.URL_INCEPTION_V3).name
     cached.parent.mkdir(parents=True)
     cached.write_bytes(inception_file.read_bytes())
-    with pytest.raises(UserError, match=r"is not what torch-fidelity publishes.*delete it"):
+    with pytest.raises(UserError, match=r"is not what https://github.*delete it"):
         open_inception("download", "cpu")

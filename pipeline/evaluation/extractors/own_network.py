@@ -1,0 +1,103 @@
+"""One's own extractor: a TorchScript or ONNX file.
+
+The contract is that of torch-fidelity's extractors: the network takes RGB images, uint8
+(B, 3, H, W) in 0..255 and of the size that the data has, resizes and normalises by itself, and
+gives features (B, d), or a pair of features and logits (B, k). B must be free; an ONNX graph whose
+input is float32 gets the same values as floats.
+
+A TorchScript file holds code, which runs: whose file it is, is the user's own choice.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.evaluation.extractors.batching import batched
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.extractors.names import extractor_name
+from pipeline.evaluation.extractors.onnx_graph import open_onnx_graph
+from pipeline.evaluation.extractors.torchscript import open_torchscript
+from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights_file import fetch_from_s3, hash_weights
+
+_KEY = "reference.extractors"
+_BATCH = 32
+
+
+def open_own_network(
+    extractor: str, sources: WeightSources, device: str, image_size: int
+) -> Extractor:
+    """The extractor in a file, here or in S3, tried on two images of `image_size` pixels' side.
+
+    Raises UserError when it cannot be read, does not run on such images or gives anything else.
+    """
+    is_remote = extractor.startswith("s3://")
+    path = fetch_from_s3(extractor, _KEY, sources.cache_dir) if is_remote else Path(extractor)
+    sha256 = _hash(path)
+    is_onnx = extractor.lower().endswith(".onnx")
+    run = open_onnx_graph(path, device) if is_onnx else open_torchscript(path, device)
+
+    def network(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _checked(extractor, images, run)
+
+    extract = batched(network, _BATCH, device)
+    features, _ = extract(torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8))
+    return Extractor(
+        name=extractor_name(extractor),
+        weights_sha256=sha256,
+        official=False,
+        feature_dim=features.shape[1],
+        resize="by the network itself",
+        extract=extract,
+        precision="file",
+    )
+
+
+def _hash(path: Path) -> str:
+    sha256 = hash_weights(path, _KEY)
+    weights = path.with_name(path.name + ".data")  # where exporters put those of an ONNX graph
+    if path.suffix.lower() == ".onnx" and weights.exists():
+        both = f"{sha256} {hash_weights(weights, _KEY)}"
+        return hashlib.sha256(both.encode()).hexdigest()
+    return sha256
+
+
+def _checked(
+    extractor: str, images: torch.Tensor, run: Callable[[torch.Tensor], Any]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = "x".join(map(str, images.shape))
+    try:
+        out = run(images)
+    except Exception as error:  # the network's own code, or ONNX Runtime: it may fail in any way
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(
+            f"{_KEY}: {extractor} fails on uint8 images {shape}: {lines[-1][:300] if lines else ''}"
+        ) from None
+    parts = list(out) if isinstance(out, tuple | list) else [out]
+    if len(parts) == 1:
+        parts.append(images.new_zeros(len(images), 0, dtype=torch.float32))
+    if len(parts) != 2 or not all(_is_table(part, len(images)) for part in parts):
+        raise UserError(
+            f"{_KEY}: {extractor} must give features (B, d), or those and logits (B, k), as floats "
+            f"for uint8 images (B, 3, H, W); for {shape} it gives {_describe(out)}"
+        )
+    features, logits = parts
+    return features, logits
+
+
+def _is_table(part: object, rows: int) -> bool:
+    return (
+        torch.is_tensor(part) and part.is_floating_point() and part.ndim == 2 and len(part) == rows
+    )
+
+
+def _describe(out: object) -> str:
+    if torch.is_tensor(out):
+        return f"{str(out.dtype).removeprefix('torch.')} {'x'.join(map(str, out.shape))}"
+    if isinstance(out, tuple | list):
+        return f"{len(out)} values: " + ", ".join(map(_describe, out))
+    return type(out).__name__
