@@ -114,6 +114,9 @@ class ReferenceSection(Section):
     )
     cnn_epochs: int = Field(10, ge=1, description="passes of dataset-cnn over the training split")
     seed: int = Field(0, ge=0, description="seed of dataset-cnn's training")
+    keep_features: Annotated[int, Field(ge=10)] | Literal["all"] = Field(
+        50_000, description="images of each split whose features are kept, evenly chosen; or all"
+    )
 
 
 class ModelSection(Section):
@@ -277,7 +280,9 @@ class RuntimeSection(Section):
     )
     runs_dir: str = Field("runs", min_length=1, description="folder of the run folders")
     cache_dir: str = Field(
-        "data/cache", min_length=1, description="where shards that lie in S3 are kept on this node"
+        "data/cache",
+        min_length=1,
+        description="where shards that lie in S3 and the real sides of metrics are kept",
     )
     cache_gb: Float = Field(50, gt=0, description="most gigabytes of them; the oldest used go")
     mirror: str | None = Field(

@@ -66,7 +66,7 @@ def open_real_side(
                 f"those at hand ({extractor.weights_sha256[:12]}); make it anew with "
                 "`dvc repro --force reference`"
             )
-    spread = read_pixels(folder, manifest) if is_main else None
+    spread = read_pixels(folders[0], manifest) if is_main else None
     return RealSide(extractors=extractors, references=references, spread=spread)
 
 

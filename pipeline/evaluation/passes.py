@@ -34,7 +34,7 @@ _Found = tuple[range, list[_Extracted], npt.NDArray[np.int64]]  # block, by extr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pass:
-    """What the main process has of a pass; the others have neither."""
+    """What the main process has of a pass; what the others have means nothing."""
 
     collected: list[Collected]
     """By extractor."""
@@ -146,10 +146,9 @@ def _pass(
             bar.update(len(block))
 
         crew.for_blocks(len(blocks), work, take)
-    spreads = crew.processes.gather_to_main(spread)
-    for other in spreads[1:]:
-        spreads[0].absorb(other)
-    return Pass(
-        collected=[collector.collected() for collector in collectors],
-        spread=spreads[0].by_class() if spreads and spread is not None else None,
-    )
+    by_class = None
+    if spread is not None:
+        for other in crew.processes.gather_to_main(spread)[1:]:
+            spread.absorb(other)  # its own stands first
+        by_class = spread.by_class()
+    return Pass(collected=[collector.collected() for collector in collectors], spread=by_class)

@@ -1,40 +1,65 @@
 """Makes the real data's side of the metrics: extractor, moments and features, spread of pixels."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from tqdm import tqdm
 
-from pipeline.data.order import rows_at
 from pipeline.data.reader import Dataset, Rows
 from pipeline.errors import UserError
-from pipeline.evaluation.collector import Collected, Collector
+from pipeline.evaluation.collector import Collected
+from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.extractors.dataset_cnn import DatasetCnnConfig
-from pipeline.evaluation.extractors.dataset_cnn_file import write_dataset_cnn
-from pipeline.evaluation.extractors.dataset_cnn_training import measure_accuracy, train_dataset_cnn
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
 from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.metrics.spread import ClassSpread
+from pipeline.evaluation.own_classifier import open_everywhere, train_own_classifier
+from pipeline.evaluation.passes import Pass, kept_rows, pass_over_real
+from pipeline.evaluation.reference_cache import ReferenceCache
 from pipeline.evaluation.reference_folder import (
-    PROTOCOL_FILE,
+    PIXELS_FILE,
     Reference,
     ReferenceProtocol,
+    copy_reference,
+    read_protocol,
     write_pixels,
     write_reference,
 )
 from pipeline.evaluation.versions import library_versions
 
-MAX_KEPT = 50_000
-"""Images of a split whose features are kept; of a larger split an even random choice."""
-_BATCH = 250
+DEFAULT_KEPT = 50_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """One extractor's side of what a call has left."""
+
+    protocol: ReferenceProtocol
+    cached: Path | None
+    """The entry of the cache that it was taken from; None where it was made."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Side:
+    """One extractor on its way to an entry."""
+
+    spec: str
+    identity: Mapping[str, Any]
+    """What decides its numbers, besides data and code."""
+    extractor: Extractor | None
+    """None where it is still to be trained."""
+    training: dict[str, Any] | None = None
+    """How it was."""
+    entry: Path | None = None
+    """Its folder, intact; on the main process alone."""
+
+    @property
+    def name(self) -> str:
+        return extractor_name(self.spec)
 
 
 def make_references(
@@ -46,46 +71,132 @@ def make_references(
     cnn_epochs: int,
     seed: int,
     device: str,
-) -> list[ReferenceProtocol]:
+    keep_features: int | None = DEFAULT_KEPT,
+    cache_dir: Path | None = None,
+    crew: Crew | None = None,
+) -> list[Made]:
     """Writes `out` for each extractor, in one pass over the images; returns what was written.
 
-    Raises UserError for a training split of fewer than 2 images and for unusable weights.
+    What `cache_dir` holds is taken from there, without a pass. `keep_features` bounds the images of
+    a split whose features are kept, evenly chosen; None keeps all. A collective of the crew; the
+    main process writes. Raises UserError for a training split of fewer than 2 images and for
+    unusable weights.
     """
-    if len(dataset.train) < 2:
-        raise UserError(
-            f"the training split holds {len(dataset.train)} images; metrics need 2 or more"
-        )
-    opened: list[Extractor] = []
-    training: dict[str, dict[str, Any]] = {}
-    size = dataset.manifest.resolution
-    for spec in extractors:
-        name = extractor_name(spec)
-        folder = out / name
-        if name == DATASET_CNN:
-            (folder / PROTOCOL_FILE).unlink(missing_ok=True)  # it described other weights
-            training[name] = _train(dataset, folder / WEIGHTS_FILE, cnn_epochs, seed, device)
-        opened.append(open_extractor(spec, folder, sources, device, image_size=size))
+    crew = crew or Crew.on(device)
+    processes = crew.processes
+    cache = ReferenceCache(cache_dir)
+    training = {"epochs": cnn_epochs, "seed": seed}
+    with processes.together():
+        if len(dataset.train) < 2:
+            raise UserError(
+                f"the training split holds {len(dataset.train)} images; metrics need 2 or more"
+            )
+        sides = [_begin(s, training, keep_features, dataset, sources, device) for s in extractors]
+        if processes.is_main:
+            for side in sides:
+                side.entry = cache.find(dataset.manifest, side.identity)
+    found = processes.from_main([side.entry is not None for side in sides])
+    missing = [side for side, there in zip(sides, found, strict=True) if not there]
+    fresh = {side.name for side in missing}
+    with ExitStack() as stack:
+        if missing:
+            staging = None
+            with processes.together():
+                if processes.is_main:
+                    staging = stack.enter_context(cache.staging(beside=out))
+            _make(missing, dataset, staging, cache, training, keep_features, device, crew)
+        made = []
+        with processes.together():
+            for side in sides if processes.is_main else ():
+                assert side.entry is not None
+                copy_reference(side.entry, out / side.name)
+                protocol = read_protocol(out / side.name, dataset.manifest)
+                cached = None if side.name in fresh else side.entry
+                made.append(Made(protocol=protocol, cached=cached))
+    return made
 
-    spread = ClassSpread(len(dataset.manifest.class_names))
+
+def _begin(
+    spec: str,
+    training: Mapping[str, int],
+    keep_features: int | None,
+    dataset: Dataset,
+    sources: WeightSources,
+    device: str,
+) -> _Side:
+    kept = {"keep_features": keep_features}
+    if extractor_name(spec) == DATASET_CNN:
+        # Known by how it is trained: whoever has to train it to know it has saved nothing.
+        return _Side(spec=spec, identity={"extractor": spec, **training, **kept}, extractor=None)
+    size = dataset.manifest.resolution
+    extractor = open_extractor(spec, Path(), sources, device, image_size=size)
+    return _Side(spec=spec, identity={**extractor.describe(), **kept}, extractor=extractor)
+
+
+def _make(
+    sides: Sequence[_Side],
+    dataset: Dataset,
+    staging: Path | None,
+    cache: ReferenceCache,
+    training: Mapping[str, int],
+    keep_features: int | None,
+    device: str,
+    crew: Crew,
+) -> None:
+    """Gives each side its entry, in one pass for all; `staging` is the main process's."""
+    processes = crew.processes
     with exact_arithmetic():
-        train = _collect(dataset.train, opened, spread)
-        heldout = (
-            _collect(dataset.heldout, opened) if len(dataset.heldout) else [None] * len(opened)
-        )
-    write_pixels(out, spread.by_class(), dataset.manifest)
-    references = [
-        Reference(
-            protocol=_describe(dataset, extractor, seen, unseen, training.get(extractor.name)),
-            train=seen,
-            heldout=unseen,
-        )
-        for extractor, seen, unseen in zip(opened, train, heldout, strict=True)
-    ]
-    for reference in references:
-        protocol = reference.protocol
-        own_files = (WEIGHTS_FILE,) if protocol.training is not None else ()
-        write_reference(out / protocol.extractor, reference, own_files)
-    return [reference.protocol for reference in references]
+        for side in sides:
+            if side.extractor is None:
+                path = None if staging is None else staging / side.name / WEIGHTS_FILE
+                with processes.together():
+                    if path is not None:
+                        side.training = train_own_classifier(
+                            dataset, path, **training, device=device
+                        )
+                side.extractor = open_everywhere(path, device, processes)
+        extractors = [side.extractor for side in sides if side.extractor is not None]
+
+        def passed(rows: Rows, name: str, num_classes: int | None = None) -> Pass:
+            scratch = None
+            if staging is not None:
+                scratch = staging / f"scratch-{name}"
+                scratch.mkdir()
+            return pass_over_real(
+                rows,
+                extractors,
+                crew,
+                max_kept=keep_features,
+                scratch=scratch,
+                num_classes=num_classes,
+            )
+
+        train = passed(dataset.train, "train", len(dataset.manifest.class_names))
+        heldout = passed(dataset.heldout, "heldout") if len(dataset.heldout) else None
+        if staging is None:
+            return
+        keys = {
+            name: rows.keys(np.flatnonzero(kept_rows(len(rows), keep_features)))
+            for name, rows in (("train", dataset.train), ("heldout", dataset.heldout))
+        }
+        for index, (side, extractor) in enumerate(zip(sides, extractors, strict=True)):
+            seen = train.collected[index]
+            unseen = None if heldout is None else heldout.collected[index]
+            folder = staging / side.name
+            assert train.spread is not None
+            write_pixels(folder, train.spread, dataset.manifest)
+            weights = () if side.training is None else (WEIGHTS_FILE,)
+            write_reference(
+                folder,
+                Reference(
+                    protocol=_describe(dataset, extractor, seen, unseen, side.training),
+                    train=seen,
+                    heldout=unseen,
+                ),
+                keys,
+                (PIXELS_FILE, *weights),
+            )
+            side.entry = cache.publish(folder, dataset.manifest, side.identity)
 
 
 def _describe(
@@ -112,59 +223,3 @@ def _describe(
         training=training,
         versions=library_versions(),
     )
-
-
-def _train(dataset: Dataset, path: Path, epochs: int, seed: int, device: str) -> dict[str, Any]:
-    manifest = dataset.manifest
-    config = DatasetCnnConfig(
-        resolution=manifest.resolution,
-        channels=manifest.channels,
-        num_classes=len(manifest.class_names),
-    )
-    start = time.monotonic()
-    network = train_dataset_cnn(dataset.train, config, epochs=epochs, seed=seed, device=device)
-    elapsed_s = time.monotonic() - start
-    facts = {
-        "dataset_digest": manifest.digest,
-        "seed": seed,
-        "epochs": epochs,
-        "num_train": len(dataset.train),
-        "num_heldout": len(dataset.heldout),
-        "heldout_accuracy": measure_accuracy(network, dataset.heldout, device),
-    }
-    write_dataset_cnn(path, network, facts)
-    accuracy = facts["heldout_accuracy"]
-    print(
-        f"dataset-cnn: trained on {len(dataset.train)} images for {epochs} epochs in "
-        f"{elapsed_s:.1f} s, "
-        + (
-            "no held-out images to measure it on"
-            if accuracy is None
-            else f"right on {accuracy:.1%} of {len(dataset.heldout)} held-out images"
-        )
-    )
-    return facts
-
-
-def _collect(
-    rows: Rows, extractors: Sequence[Extractor], spread: ClassSpread | None = None
-) -> list[Collected]:
-    keep = _kept(len(rows))
-    collectors = [Collector(extractor) for extractor in extractors]
-    with tqdm(total=len(rows), desc="real images", unit="img", disable=None, leave=False) as bar:
-        for start in range(0, len(rows), _BATCH):
-            index = np.arange(start, min(start + _BATCH, len(rows)))
-            images = torch.from_numpy(rows.gather(index)).permute(0, 3, 1, 2)  # (B, C, R, R)
-            labels = torch.from_numpy(rows.labels[index].astype(np.int64))
-            for collector in collectors:
-                collector.add(images, labels, keep[index])
-            if spread is not None:
-                spread.add(images, labels)
-            bar.update(len(index))
-    return [collector.collected() for collector in collectors]
-
-
-def _kept(num_rows: int) -> npt.NDArray[np.bool_]:
-    keep = np.zeros(num_rows, np.bool_)
-    keep[rows_at(0, 0, min(num_rows, MAX_KEPT), num_rows)] = True
-    return keep

@@ -1,13 +1,16 @@
 """`data/reference/`: the real data's side of the metrics on disk.
 
-<extractor>/features.safetensors   moments of the training split, kept features of both splits
-<extractor>/weights.safetensors    the extractor itself, where it was trained here
-<extractor>/protocol.json          what all this is, with the files' hashes; written last
-pixels.json                        spread of the training images within each class
+<extractor>/moments.safetensors   of all images of both splits
+<extractor>/train.arrow           kept features of the training split
+<extractor>/heldout.arrow         the same of the held-out one; missing where that is empty
+<extractor>/weights.safetensors   the extractor itself, where it was trained here
+<extractor>/pixels.json           spread of the training images within each class
+<extractor>/protocol.json         what all this is, with the files' hashes; written last
 """
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from pipeline.data.feature_file import open_features, write_features
 from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
 from pipeline.evaluation.collector import Collected
@@ -25,8 +29,8 @@ from pipeline.evaluation.metrics.moments import Moments
 from pipeline.storage.atomic import atomic_write, write_json
 from pipeline.storage.digest import sha256_file
 
-FORMAT = "sagan-lab/reference/1"
-FEATURES_FILE = "features.safetensors"
+FORMAT = "sagan-lab/reference/2"
+MOMENTS_FILE = "moments.safetensors"
 PROTOCOL_FILE = "protocol.json"
 PIXELS_FILE = "pixels.json"
 _MEND = "make it anew with `dvc repro --force reference`"
@@ -80,34 +84,51 @@ class Reference:
     """The same of the held-out split; None where that is empty."""
 
 
-def write_reference(folder: Path, reference: Reference, others: tuple[str, ...] = ()) -> None:
-    """Writes one extractor's folder; `others` are files already there that belong to it."""
+def write_reference(
+    folder: Path,
+    reference: Reference,
+    keys: Mapping[str, Sequence[str]],
+    others: tuple[str, ...] = (),
+) -> None:
+    """Writes one extractor's folder; `others` are files already there that belong to it.
+
+    `keys` say of each split where the images came from whose features are kept.
+    """
     (folder / PROTOCOL_FILE).unlink(missing_ok=True)
     splits = {"train": reference.train, "heldout": reference.heldout}
     arrays: dict[str, npt.NDArray[Any]] = {}
+    names = list(others)
     for name, split in splits.items():
-        if split is not None:
-            moments = split.moments
-            arrays |= {
-                f"{name}.count": np.array(moments.count, np.int64),
-                f"{name}.mean": moments.mean,
-                f"{name}.scatter": moments.scatter,
-                f"{name}.features": split.features,
-                f"{name}.logits": split.logits,
-                f"{name}.labels": split.labels,
-            }
-    with atomic_write(folder / FEATURES_FILE) as temporary:
+        if split is None:
+            continue
+        assert split.labels is not None
+        moments = split.moments
+        arrays |= {
+            f"{name}.count": np.array(moments.count, np.int64),
+            f"{name}.mean": moments.mean,
+            f"{name}.scatter": moments.scatter,
+        }
+        assert split.labels is not None
+        with atomic_write(folder / f"{name}.arrow") as temporary:
+            write_features(temporary, split.features, split.logits, split.labels, keys[name])
+        names.append(f"{name}.arrow")
+    with atomic_write(folder / MOMENTS_FILE) as temporary:
         save_file(arrays, temporary)
-    hashes = {name: sha256_file(folder / name) for name in (FEATURES_FILE, *others)}
+    hashes = {name: sha256_file(folder / name) for name in (MOMENTS_FILE, *names)}
     content = {"format": FORMAT, **dataclasses.asdict(reference.protocol), "files": hashes}
     write_json(folder / PROTOCOL_FILE, content)
 
 
-def read_reference(folder: Path, manifest: Manifest) -> Reference:
-    """Opens one extractor's folder of the data set `manifest`.
+def copy_reference(source: Path, folder: Path) -> None:
+    """Makes `folder` what the intact `source` is, the description last."""
+    (folder / PROTOCOL_FILE).unlink(missing_ok=True)
+    for name in (*_read_json(source / PROTOCOL_FILE)["files"], PROTOCOL_FILE):
+        with atomic_write(folder / name) as temporary:
+            shutil.copyfile(source / name, temporary)
 
-    Raises UserError where it is missing, damaged or that of another data set.
-    """
+
+def read_protocol(folder: Path, manifest: Manifest) -> ReferenceProtocol:
+    """What one extractor's folder is, all of whose files are intact; raises as `read_reference`."""
     path = folder / PROTOCOL_FILE
     content = _read_json(path)
     try:
@@ -119,14 +140,27 @@ def read_reference(folder: Path, manifest: Manifest) -> Reference:
         for name, expected in files.items():
             if sha256_file(folder / name) != expected:
                 raise UserError(f"{folder / name} is damaged or not of this {path.name}; {_MEND}")
-        arrays = load_file(folder / FEATURES_FILE)
-        train, heldout = (_split(arrays, name) for name in ("train", "heldout"))
-        if train is None:
-            raise KeyError("train")
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing; {_MEND}") from None
-    except (KeyError, TypeError, AttributeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error!r}); {_MEND}") from None
+    return protocol
+
+
+def read_reference(folder: Path, manifest: Manifest) -> Reference:
+    """Opens one extractor's folder of the data set `manifest`; features stay on the disk.
+
+    Raises UserError where it is missing, damaged or that of another data set.
+    """
+    protocol = read_protocol(folder, manifest)
+    try:
+        arrays = load_file(folder / MOMENTS_FILE)
+        train = _split(folder, arrays, "train")
+        heldout = _split(folder, arrays, "heldout") if "heldout.count" in arrays else None
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing; {_MEND}") from None
+    except (KeyError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder} is damaged ({error}); {_MEND}") from None
     return Reference(protocol=protocol, train=train, heldout=heldout)
 
 
@@ -180,16 +214,16 @@ def _class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
     return " and ".join(parts) or "with its classes in another order"
 
 
-def _split(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Collected | None:
-    if f"{name}.count" not in arrays:
-        return None
+def _split(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Collected:
+    kept = open_features(folder / f"{name}.arrow")
     moments = Moments(
         count=int(arrays[f"{name}.count"]),
         mean=arrays[f"{name}.mean"],
         scatter=arrays[f"{name}.scatter"],
     )
-    features, logits, labels = (arrays[f"{name}.{k}"] for k in ("features", "logits", "labels"))
-    return Collected(moments=moments, features=features, logits=logits, labels=labels)
+    return Collected(
+        moments=moments, features=kept.features, logits=kept.logits, labels=kept.labels
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

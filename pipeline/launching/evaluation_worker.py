@@ -15,7 +15,7 @@ from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.tracking.connection import resolve_uri
 from pipeline.tracking.finished_run import FinishedRun, open_run
 from pipeline.training.allocator import keep_freed_memory
-from pipeline.training.interruption import Interruption
+from pipeline.training.interruption import stop_reason
 from pipeline.training.processes import Processes
 
 
@@ -48,8 +48,8 @@ def evaluate_in_group(
     place of this process's signals.
     """
     keep_freed_memory()
-    with Interruption() as interruption:
-        crew = Crew.on(device, processes, should_stop or interruption.reason)
+    with stop_reason(should_stop) as reason:
+        crew = Crew.on(device, processes, reason)
         manifest = open_manifest(params, paths.shards, processes)
         metrics = evaluate_model(
             paths.model,

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import psutil
@@ -55,6 +57,16 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
+
+
+@contextmanager
+def stop_reason(given: Callable[[], str | None] | None) -> Iterator[Callable[[], str | None]]:
+    """What says why to stop early: `given`, or an Interruption for as long."""
+    if given is not None:
+        yield given  # of a thread, perhaps, which hears no signal
+    else:
+        with Interruption() as interruption:
+            yield interruption.reason
 
 
 def _is_alive(process: psutil.Process) -> bool:

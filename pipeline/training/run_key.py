@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.storage.digest import digest_json, sha256_file
+from pipeline.storage.digest import digest_json, digest_sources
 from pipeline.training.processes import Processes
 from pipeline.training.settings import TrainSettings
 
@@ -68,6 +68,4 @@ def run_key(identity: Mapping[str, Any]) -> str:
 
 def code_digest() -> str:
     """SHA-256 over names and contents of RESULT_SOURCES."""
-    paths = sorted(path for pattern in RESULT_SOURCES for path in _ROOT.glob(pattern))
-    names = {str(path.relative_to(_ROOT)): path for path in paths}
-    return digest_json({n: sha256_file(path) for n, path in names.items() if n not in _NO_RESULT})
+    return digest_sources(_ROOT, RESULT_SOURCES, _NO_RESULT)

@@ -16,7 +16,7 @@ from pipeline.training.checkpoint_files import ROOM_CURE, Retention
 from pipeline.training.environment import code_versions, describe_environment
 from pipeline.training.export import export_run
 from pipeline.training.inheritance import Inheritance, take_over
-from pipeline.training.interruption import Interruption
+from pipeline.training.interruption import stop_reason
 from pipeline.training.loop import OnStatus, Summary, Writers, train
 from pipeline.training.mirror import Mirror
 from pipeline.training.processes import Processes
@@ -83,7 +83,7 @@ def run_session(session: Session, processes: Processes = Processes()) -> None:  
         )
     check_shares(settings, session.runtime, processes.world_size)
     with ExitStack() as stack:
-        should_stop = session.should_stop or stack.enter_context(Interruption()).reason
+        should_stop = stack.enter_context(stop_reason(session.should_stop))
         if processes.is_main:
             summary, run_dir = _train_and_write(session, identity, should_stop, processes)
         else:

@@ -3,24 +3,24 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import pipeline.evaluation.reference
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
+from pipeline.evaluation.reference import Made, make_references
 from pipeline.evaluation.reference_folder import read_pixels, read_reference, write_pixels
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.subjects import write_stripes
 
 
-def _make(shards: Path, out: Path, epochs: int = 1) -> None:
-    make_references(
+def _make(shards: Path, out: Path, epochs: int = 1, **changes: Any) -> list[Made]:
+    return make_references(
         open_dataset(shards),
         out,
         extractors=["dataset-cnn"],
@@ -28,6 +28,7 @@ def _make(shards: Path, out: Path, epochs: int = 1) -> None:
         cnn_epochs=epochs,
         seed=0,
         device="cpu",
+        **changes,
     )
 
 
@@ -61,10 +62,9 @@ def test_it_holds_moments_and_features_of_the_real_images(prepared: Prepared) ->
 
 
 def test_of_a_large_split_some_features_are_kept_and_all_are_in_the_moments(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pipeline.evaluation.reference, "MAX_KEPT", 20)
-    _make(prepared.shards, tmp_path)
+    _make(prepared.shards, tmp_path, keep_features=20)
     reference = read_reference(tmp_path / "dataset-cnn", prepared.manifest)
     rows = open_dataset(prepared.shards).train
     assert reference.train.moments.count == len(rows) > 20
@@ -79,10 +79,12 @@ def test_making_it_twice_gives_the_same_bytes(prepared: Prepared, tmp_path: Path
     _make(prepared.shards, tmp_path / "b", epochs=2)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
     assert [f.name for f in files] == [
-        "features.safetensors",
-        "protocol.json",
-        "weights.safetensors",
+        "heldout.arrow",
+        "moments.safetensors",
         "pixels.json",
+        "protocol.json",
+        "train.arrow",
+        "weights.safetensors",
     ]
     weights = "dataset-cnn/weights.safetensors"
     assert (tmp_path / "a" / weights).read_bytes() != (tmp_path / "b" / weights).read_bytes()
@@ -110,13 +112,15 @@ def test_another_data_set_is_refused(prepared: Prepared, tmp_path: Path) -> None
     other = write_stripes(tmp_path / "shards", seed=1)
     for read in (
         lambda: read_reference(prepared.reference / "dataset-cnn", other),
-        lambda: read_pixels(prepared.reference, other),
+        lambda: read_pixels(prepared.reference / "dataset-cnn", other),
     ):
         with pytest.raises(UserError, match=r"was made of another data set .* than these shards"):
             read()
 
 
-@pytest.mark.parametrize("name", ["features.safetensors", "weights.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["train.arrow", "moments.safetensors", "weights.safetensors", "pixels.json"]
+)
 def test_a_flipped_bit_is_found(copy: Path, prepared: Prepared, name: str) -> None:
     content = bytearray((copy / "dataset-cnn" / name).read_bytes())
     content[-5] ^= 1
@@ -129,29 +133,32 @@ def test_a_flipped_bit_is_found(copy: Path, prepared: Prepared, name: str) -> No
     ("name", "message"),
     [
         ("dataset-cnn/protocol.json", "protocol.json does not exist; .*`dvc repro reference`"),
-        ("dataset-cnn/features.safetensors", "features.safetensors is missing; make it anew"),
-        ("pixels.json", "pixels.json does not exist; make it with `dvc repro reference`"),
+        ("dataset-cnn/heldout.arrow", "heldout.arrow is missing; make it anew"),
+        (
+            "dataset-cnn/pixels.json",
+            "pixels.json does not exist; make it with `dvc repro reference`",
+        ),
     ],
 )
 def test_a_missing_file_is_named(copy: Path, prepared: Prepared, name: str, message: str) -> None:
     (copy / name).unlink()
     read = (
-        (lambda: read_pixels(copy, prepared.manifest))
-        if name == "pixels.json"
+        (lambda: read_pixels(copy / "dataset-cnn", prepared.manifest))
+        if name.endswith("pixels.json")
         else (lambda: read_reference(copy / "dataset-cnn", prepared.manifest))
     )
     with pytest.raises(UserError, match=message):
         read()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "sagan-lab/reference/1"}', "\0"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "sagan-lab/reference/2"}', "\0"])
 def test_a_malformed_description_is_told(copy: Path, prepared: Prepared, text: str) -> None:
-    for path in (copy / "dataset-cnn" / "protocol.json", copy / "pixels.json"):
+    for path in (copy / "dataset-cnn" / "protocol.json", copy / "dataset-cnn" / "pixels.json"):
         path.write_text(text)
     with pytest.raises(UserError, match=r"protocol\.json is damaged"):
         read_reference(copy / "dataset-cnn", prepared.manifest)
     with pytest.raises(UserError, match=r"pixels\.json is damaged"):
-        read_pixels(copy, prepared.manifest)
+        read_pixels(copy / "dataset-cnn", prepared.manifest)
 
 
 def test_another_version_is_told(copy: Path, prepared: Prepared) -> None:

@@ -29,14 +29,25 @@ def start(
     ranks: Sequence[int] | None = None,
 ) -> list[subprocess.Popen]:
     """Starts `ranks` (all) of a job; `changes` to TINY are for all, or one each."""
+    everybodys = [changes] * world_size if isinstance(changes, Mapping) else list(changes)
+    return start_module(
+        "tests.launching.train_worker",
+        [[str(folder), str(shards), json.dumps(own)] for own in everybodys],
+        ranks,
+    )
+
+
+def start_module(
+    module: str, arguments: Sequence[Sequence[str]], ranks: Sequence[int] | None = None
+) -> list[subprocess.Popen]:
+    """Starts `ranks` (all) of a job of `python -m module`, with arguments for each rank."""
     port = free_port()
     processes = []
-    for rank in range(world_size) if ranks is None else ranks:
-        own = changes if isinstance(changes, Mapping) else changes[rank]
+    for rank in range(len(arguments)) if ranks is None else ranks:
         environment = {
             **os.environ,
             "RANK": str(rank),
-            "WORLD_SIZE": str(world_size),
+            "WORLD_SIZE": str(len(arguments)),
             "LOCAL_RANK": str(rank),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
@@ -45,10 +56,7 @@ def start(
         }
         processes.append(
             subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "tests.launching.train_worker"),
-                    *(str(folder), str(shards), json.dumps(own)),
-                ],
+                [sys.executable, "-m", module, *arguments[rank]],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,67 @@
+"""What every process of the reference stage does, whoever started it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config.params import Params
+from pipeline.data.streaming import open_anywhere
+from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.extractors.weight_sources import weight_sources
+from pipeline.evaluation.reference import make_references
+from pipeline.training.allocator import keep_freed_memory
+from pipeline.training.interruption import stop_reason
+from pipeline.training.processes import Processes
+
+CACHE_FOLDER = "reference"
+"""Within `runtime.cache_dir`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePaths:
+    """The reference stage's paths."""
+
+    shards: str
+    """A folder, or `s3://bucket/prefix`."""
+    out: Path
+    """Folder for the real side."""
+
+
+def make_references_in_group(
+    params: Params,
+    paths: ReferencePaths,
+    device: str,
+    processes: Processes,
+    should_stop: Callable[[], str | None] | None = None,
+) -> None:
+    """Prepares the real side on `device` together with the other processes. A collective.
+
+    `should_stop` gives a reason to stop early, in place of this process's signals.
+    """
+    keep_freed_memory()
+    reference, runtime = params.reference, params.runtime
+    with stop_reason(should_stop) as reason:
+        with processes.together():
+            dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
+        processes.agree(dataset.manifest.digest, "data set")
+        made = make_references(
+            dataset,
+            paths.out,
+            extractors=reference.extractors,
+            sources=weight_sources(
+                reference.inception_weights, reference.extractor_weights, runtime.cache_dir
+            ),
+            cnn_epochs=reference.cnn_epochs,
+            seed=reference.seed,
+            device=device,
+            keep_features=None if reference.keep_features == "all" else reference.keep_features,
+            cache_dir=Path(runtime.cache_dir) / CACHE_FOLDER,
+            crew=Crew.on(device, processes, reason),
+        )
+    for each in made:
+        protocol = each.protocol
+        taken = "" if each.cached is None else f", taken from {each.cached}"
+        print(
+            f"{paths.out / protocol.extractor}: {protocol.num_train} training and "
+            f"{protocol.num_heldout} held-out images, {protocol.feature_dim} features each{taken}"
+        )

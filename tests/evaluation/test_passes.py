@@ -1,0 +1,76 @@
+"""Passes over images: what they keep, and what ends them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.data.reader import open_dataset
+from pipeline.errors import Preempted, UserError
+from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.passes import pass_over_generated, pass_over_real
+from pipeline.evaluation.sampling import draw
+from pipeline.generator import load_generator
+from tests.evaluation.conftest import Prepared
+
+
+def _means(broken: float | None) -> Extractor:
+    """Gives the mean pixel, or nan where it is at most `broken`."""
+
+    def extract(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        means = images.float().mean(dim=(1, 2, 3))[:, None]
+        if broken is not None:
+            means = torch.where(means <= broken, torch.nan, means)
+        return means, means[:, :0]
+
+    return Extractor(
+        name="means",
+        weights_sha256="ab" * 32,
+        official=False,
+        feature_dim=1,
+        resize="none",
+        extract=extract,
+    )
+
+
+def test_the_real_image_is_named(prepared: Prepared) -> None:
+    rows = open_dataset(prepared.shards).train
+    seen = pass_over_real(rows, [_means(None)], Crew(), max_kept=None).collected[0]
+    darkest = int(seen.features.argmin())
+    key = rows.keys(np.array([darkest]))[0]
+    broken = _means(float(seen.features.min()))
+    with pytest.raises(UserError, match=f"means gives .* for image {key}; leave that image out"):
+        pass_over_real(rows, [broken], Crew(num_threads=2), max_kept=None)
+    with pytest.raises(UserError, match=r"its weights \(SHA-256 abababababab\) are damaged"):
+        pass_over_real(rows, [_means(255)], Crew(), max_kept=None)
+
+
+def test_the_generated_image_is_named(prepared: Prepared) -> None:
+    G = load_generator(prepared.model / "generator.safetensors")
+    inputs = draw(7, 230, G.z_dim, G.num_classes)
+    seen = pass_over_generated(G, inputs, [_means(None)], Crew()).collected[0]
+    darkest = int(seen.features.argmin())
+    broken = _means(float(seen.features.min()))
+    message = rf"generated image {darkest} \(label {inputs.y[darkest]}, seed 7\); leave"
+    with pytest.raises(UserError, match=message):
+        pass_over_generated(G, inputs, [broken], Crew(num_threads=3))
+
+
+def test_features_may_lie_on_the_disk(prepared: Prepared, tmp_path: Path) -> None:
+    rows = open_dataset(prepared.shards).train
+    inside, outside = (
+        pass_over_real(rows, [_means(None)], Crew(), max_kept=40, scratch=scratch).collected[0]
+        for scratch in (None, tmp_path)
+    )
+    assert isinstance(outside.features, np.memmap)
+    np.testing.assert_array_equal(inside.features, outside.features)
+    assert inside.features.shape == (40, 1)
+    assert inside.moments.count == outside.moments.count == len(rows)
+
+
+def test_a_reason_to_stop_ends_it(prepared: Prepared) -> None:
+    rows = open_dataset(prepared.shards).train
+    with pytest.raises(Preempted, match="SIGTERM; run the same command to begin again"):
+        pass_over_real(rows, [_means(None)], Crew(should_stop=lambda: "SIGTERM"), max_kept=None)

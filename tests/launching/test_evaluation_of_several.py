@@ -1,0 +1,50 @@
+"""The real side and the metrics depend on no number of processes or threads."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.evaluation.subjects import write_model, write_stripes
+from tests.launching.job import finish, start_module
+
+WORKER = "tests.launching.evaluate_worker"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards and a model; 900 images to train on are several blocks, the last one cut."""
+    folder = tmp_path_factory.mktemp("several")
+    write_model(folder / "model", write_stripes(folder / "shards", per_class=400))
+    return folder
+
+
+def _run(root: Path, out: Path, threads: list[int]) -> list[tuple[int, str]]:
+    """Runs a job of a process for each number of threads."""
+    return finish(start_module(WORKER, [[str(root), str(out), str(n)] for n in threads]))
+
+
+def test_1_2_and_3_processes_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
+    for count, threads in ((1, [1]), (2, [1, 2]), (3, [1, 1, 1])):
+        for code, output in _run(root, tmp_path / str(count), threads):
+            assert code == 0, output
+    files = sorted(p.relative_to(tmp_path / "1") for p in (tmp_path / "1").rglob("*.*"))
+    assert {"metrics.json", "train.arrow", "class_grid.png"} <= {f.name for f in files}
+    for count in ("2", "3"):
+        found = sorted(p.relative_to(tmp_path / count) for p in (tmp_path / count).rglob("*.*"))
+        assert found == files
+        for file in files:
+            assert (tmp_path / count / file).read_bytes() == (tmp_path / "1" / file).read_bytes()
+    protocol = json.loads((tmp_path / "3" / "protocol.json").read_text())
+    assert protocol["fid_dataset_cnn"]["num_generated"] == 125
+
+
+def test_a_mistake_of_the_main_process_ends_all(tmp_path: Path) -> None:
+    manifest = write_stripes(tmp_path / "shards")
+    write_model(tmp_path / "model", write_stripes(tmp_path / "other", seed=1))
+    assert manifest.rows
+    for code, output in _run(tmp_path, tmp_path / "out", [1, 1]):
+        assert code == 2, output
+        assert "was made of another data set" in output
+        assert "Traceback" not in output
+    assert not (tmp_path / "out" / "metrics.json").exists()
