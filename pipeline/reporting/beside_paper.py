@@ -36,7 +36,7 @@ class Cell:
     ours: str
     """Our number; empty where it does not compare."""
     remark: str
-    """Why not, or what differs all the same."""
+    """What differs although it compares, or why this one of the row's does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +47,22 @@ class BesideRow:
     source: str
     """`Table 1 of ...`."""
     cells: tuple[Cell, ...]
+    reason: str
+    """Why none of them compares; empty where one does."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether one of ours stands beside one of its numbers."""
+        return any(cell.ours for cell in self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BesidePaper:
     """All that is published of the system, and of others on the same images."""
 
-    rows: tuple[BesideRow, ...]
-    compares: bool
-    """Whether one of ours stands beside any."""
-    reasons: tuple[str, ...]
-    """Where none does: what keeps them apart, in the first row's case."""
+    comparable: tuple[BesideRow, ...]
+    """With numbers of ours beside some of theirs."""
+    others: tuple[BesideRow, ...]
 
 
 def beside_paper(
@@ -77,29 +82,40 @@ def beside_paper(
         and row.protocol.data in here.data
         and row.protocol.resolution == here.resolution
     ]
-    rows, reasons = [], []
-    for row in chosen:
-        cells = []
-        for metric, number in row.numbers.items():
-            key = _our_key(metric, row, protocol)
-            ours = None if key is None else our_protocol(protocol[key], manifest)
-            reason = comparable(row, metric, ours)
-            value = None if key is None or reason is not None else metrics.get(key)
-            reasons.append(reason)
-            cells.append(
-                Cell(
-                    title=_TITLES.get(metric, metric),
-                    value=f"{number.value:g}",
-                    mark=_MARKS[number.read],
-                    ours="" if value is None else f"{value:.4g}",
-                    remark=reason or _remark(row, metric, ours),
-                )
-            )
-        rows.append(BesideRow(name=_name(row), source=_source(row), cells=tuple(cells)))
-    compares = any(cell.ours for row in rows for cell in row.cells)
-    first = max((r for r in reasons if r is not None), key=len, default="")
+    rows = [_row(row, metrics, protocol, manifest) for row in chosen]
     return BesidePaper(
-        rows=tuple(rows), compares=compares, reasons=() if compares else tuple(first.split("; "))
+        comparable=tuple(row for row in rows if row.compares),
+        others=tuple(row for row in rows if not row.compares),
+    )
+
+
+def _row(
+    row: PublishedRow,
+    metrics: Mapping[str, float | None],
+    protocol: Mapping[str, Mapping[str, Any]],
+    manifest: Manifest,
+) -> BesideRow:
+    keys = {metric: _our_key(metric, row, protocol) for metric in row.numbers}
+    ours = {m: None if k is None else our_protocol(protocol[k], manifest) for m, k in keys.items()}
+    reasons = {metric: comparable(row, metric, ours[metric]) for metric in row.numbers}
+    values = {m: None if reasons[m] or k is None else metrics.get(k) for m, k in keys.items()}
+    compares = any(value is not None for value in values.values())
+    cells = [
+        Cell(
+            title=_TITLES.get(metric, metric),
+            value=f"{number.value:g}",
+            mark=_MARKS[number.read],
+            ours="" if values[metric] is None else f"{values[metric]:.4g}",
+            remark=(reasons[metric] or _remark(row, metric, ours[metric])) if compares else "",
+        )
+        for metric, number in row.numbers.items()
+    ]
+    said = [reason for reason in reasons.values() if reason is not None]
+    return BesideRow(
+        name=row.name if row.updates is None else f"{row.name}, {count(row.updates)} updates",
+        source=row.source.title if row.table == "port" else f"{row.table}; {row.source.title}",
+        cells=tuple(cells),
+        reason="" if compares else max(said, key=len),
     )
 
 
@@ -114,11 +130,3 @@ def _our_key(
 
 def _remark(row: PublishedRow, metric: str, ours: OurProtocol | None) -> str:
     return "" if ours is None else remark(row, metric, ours) or ""
-
-
-def _name(row: PublishedRow) -> str:
-    return row.name if row.updates is None else f"{row.name}, {count(row.updates)} updates"
-
-
-def _source(row: PublishedRow) -> str:
-    return row.source.title if row.table == "port" else f"{row.table}; {row.source.title}"

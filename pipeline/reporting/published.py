@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.data.manifest import Manifest
+from pipeline.evaluation.extractors.names import INCEPTION
 
 Read = Literal["paper", "repository", "second-hand", "unverified"]
 """Where a number was read; only `paper` and `repository` are its author's own words."""
@@ -50,7 +51,7 @@ class PublishedProtocol:
     """Generated images of a class: as in `evaluate.intra_fid`; None where it is not said."""
     is_resize: str | None = None
     """How images reached Inception for the score, where it was not TensorFlow's way."""
-    extractor: str = "inception-v3-compat"
+    extractor: str = INCEPTION
     """Whose features, always with the published weights."""
 
 
@@ -152,9 +153,13 @@ _Check = tuple[bool, str, Any]
 
 
 def _score_checks(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> list[_Check]:
-    way = theirs.is_resize or "TensorFlow's resizing"
+    way, splits = theirs.is_resize or "TensorFlow's resizing", entry.get("splits")
     return [
-        _count("splits", theirs.is_splits, entry.get("splits")),
+        (
+            theirs.is_splits is not None and theirs.is_splits == splits,
+            f"IS splits {_number(theirs.is_splits, 'unknown')}",
+            _number(splits, "unknown"),
+        ),
         (theirs.is_resize is None, f"{way} in front of Inception", "TensorFlow's"),
     ]
 
@@ -177,8 +182,8 @@ def _count(what: str, theirs: int | None, ours: Any) -> _Check:
     return theirs is not None and theirs == ours, f"{_number(theirs)} {what}", _number(ours)
 
 
-def _number(count: Any) -> str:
-    return f"{count:,}" if isinstance(count, int) else "an unknown number of"
+def _number(count: Any, unknown: str = "an unknown number of") -> str:
+    return f"{count:,}" if isinstance(count, int) else unknown
 
 
 def _classes(theirs: int, ours: int) -> tuple[str, str]:
@@ -190,5 +195,5 @@ def _pixels(theirs: int, ours: int) -> tuple[str, str]:
 
 
 def _extractor(entry: Mapping[str, Any]) -> str:
-    official = "" if entry.get("weights_official") else ", which are not the published ones"
-    return f"of {entry.get('extractor')}{official}"
+    extractor = entry.get("extractor")
+    return "with other weights" if extractor == INCEPTION else f"of {extractor}"

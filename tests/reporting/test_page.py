@@ -133,6 +133,31 @@ def test_numbers_of_the_published_inception_carry_no_warning(tmp_path, digits_sh
     assert "52.52 \N{PLUS-MINUS SIGN} 0.80" in text
 
 
+def test_the_papers_numbers_stand_apart_where_they_do_not_compare(page):
+    assert "Not comparable." in page.text
+    assert "imagenet, not digits; 1,000 classes, not 10; 128x128 pixels, not 32x32" in page.text
+    assert "Table 2; Zhang" in page.text
+
+
+def test_ours_stand_beside_what_was_measured_alike(tmp_path):
+    names = tuple(f"class {label}" for label in range(10))
+    stages = write_stage_outputs(tmp_path, write_shards(tmp_path / "shards", names, 3, "cifar10"))
+    entry = {
+        "extractor": "inception-v3-compat",
+        "weights_official": True,
+        "weights": "raw",
+        "num_generated": 50_000,
+        "num_real": 49_000,
+        "reference_split": "train",
+    }
+    stages.inputs.metrics.write_text('{"fid": 9.5, "fid_raw": 10.912}')
+    stages.inputs.protocol.write_text(json.dumps({"fid_raw": entry}))
+    build_report(stages.inputs, stages.outputs, samples_per_class=2, attention_samples=1)
+    text = Page(stages.outputs.page.read_text(encoding="utf-8")).text
+    assert "FID 10.35 ours 10.91 50,000 real images, ours 49,000" in text
+    assert "Not comparable." not in text
+
+
 def test_page_loads_nothing_from_elsewhere(html, page):
     for tag, attributes in page.tags:
         for name in LOADING & attributes.keys():
