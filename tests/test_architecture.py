@@ -18,6 +18,7 @@ OWNERS = {
     "mlflow": "pipeline/tracking/",
     "torch_fidelity": "pipeline/evaluation/",
     "torchvision": "pipeline/evaluation/",
+    "onnxruntime": "pipeline/evaluation/",
     "matplotlib": "pipeline/reporting/",
     "jinja2": "pipeline/reporting/",
     "pydantic": "pipeline/config/",

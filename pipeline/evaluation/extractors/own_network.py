@@ -25,6 +25,7 @@ from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.extractors.weights_file import fetch_from_s3, hash_weights
 
 _KEY = "reference.extractors"
+_CURE = "correct the path"
 _BATCH = 32
 
 
@@ -58,10 +59,10 @@ def open_own_network(
 
 
 def _hash(path: Path) -> str:
-    sha256 = hash_weights(path, _KEY)
+    sha256 = hash_weights(path, _KEY, _CURE)
     weights = path.with_name(path.name + ".data")  # where exporters put those of an ONNX graph
     if path.suffix.lower() == ".onnx" and weights.exists():
-        both = f"{sha256} {hash_weights(weights, _KEY)}"
+        both = f"{sha256} {hash_weights(weights, _KEY, _CURE)}"
         return hashlib.sha256(both.encode()).hexdigest()
     return sha256
 

@@ -19,6 +19,9 @@ from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import S3Address, parse_s3_address
 
 
+_CURE = "give the path of a weights file, s3://bucket/key, or `download`"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
     """A weights file on somebody's server."""
@@ -66,16 +69,13 @@ def find_weights(source: str, published: Published, key: str, cache_dir: Path) -
     return WeightsFile(path=path, sha256=sha256, official=official)
 
 
-def hash_weights(path: Path, key: str) -> str:
-    """The hex SHA-256 of a file; raises UserError where it cannot be read."""
+def hash_weights(path: Path, key: str, cure: str = _CURE) -> str:
+    """The hex SHA-256 of a file; raises UserError, which ends in `cure`, where it is unreadable."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(
-            f"{key}: {path} cannot be read ({error.strerror}); give the path of a weights file, "
-            "s3://bucket/key, or `download`"
-        ) from None
+        raise UserError(f"{key}: {path} cannot be read ({error.strerror}); {cure}") from None
 
 
 def fetch_from_s3(address: str, key: str, cache_dir: Path) -> Path:
