@@ -2,28 +2,17 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.reporting.axes import Scale, tick_label
 from pipeline.reporting.curves import Chart
 from pipeline.reporting.numbers import kimg, significant
 
 WIDTH, HEIGHT = 420, 230  # user units; the drawing scales to the width of its box
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 12, 32
 NUM_COLOURS = 6  # of the style sheet
-
-
-@dataclass(frozen=True)
-class _Scale:
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
 def line_chart(chart: Chart) -> Markup:
@@ -34,7 +23,7 @@ def line_chart(chart: Chart) -> Markup:
             WIDTH, HEIGHT, _summary(chart)
         )
     ]
-    for tick in _ticks(y.low, y.high, 5):
+    for tick in y.ticks(5):
         parts.append(
             Markup(
                 '<line class="grid{}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
@@ -47,13 +36,13 @@ def line_chart(chart: Chart) -> Markup:
                 y(tick),
                 _LEFT - 6,
                 y(tick) + 3.5,
-                _label(tick),
+                tick_label(tick),
             )
         )
-    for tick in _ticks(x.low, x.high, 6):
+    for tick in x.ticks(6):
         parts.append(
             Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-                x(tick), HEIGHT - _BOTTOM + 15, _label(tick)
+                x(tick), HEIGHT - _BOTTOM + 15, tick_label(tick)
             )
         )
     parts.append(
@@ -88,7 +77,7 @@ def readout(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _scales(chart: Chart) -> tuple[_Scale, _Scale]:
+def _scales(chart: Chart) -> tuple[Scale, Scale]:
     values = [v for series in chart.series for v in series.values if math.isfinite(v)] or [0.0]
     low, high = min(values), max(values)
     if min(abs(low), abs(high)) < 0.4 * (high - low) or low == high:
@@ -99,22 +88,9 @@ def _scales(chart: Chart) -> tuple[_Scale, _Scale]:
     low, high = low - (margin if low else 0), high + (margin if high else 0)
     last = max(chart.kimg)
     return (
-        _Scale(0.0, last if last > 0 else 1.0, _LEFT, WIDTH - _RIGHT),
-        _Scale(low, high, HEIGHT - _BOTTOM, _TOP),
+        Scale(0.0, last if last > 0 else 1.0, _LEFT, WIDTH - _RIGHT),
+        Scale(low, high, HEIGHT - _BOTTOM, _TOP),
     )
-
-
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    raw = (high - low) / count
-    unit = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= raw)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(i * step, 10) for i in range(first, last + 1)]
-
-
-def _label(value: float) -> str:
-    return f"{value:,.10g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _path(points: list[tuple[float, float]]) -> Iterator[str]:
