@@ -94,7 +94,8 @@ def look(raw: bytes | npt.NDArray[np.uint8]) -> Look:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):  # lying on its side
+            # Not of squares: Pillow decodes the whole of a PNG file to look for its EXIF.
+            if width != height and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
                 width, height = height, width
             return Look(width, height, image.mode)
 

@@ -17,21 +17,23 @@ from pipeline.evaluation.foreign.image_set import Batch, ImageSet
 from pipeline.evaluation.foreign.labelling import Labelling
 from pipeline.evaluation.passes import kept_rows
 
-MAX_KEPT = 50_000
-
 _Extracted = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 def collect(
-    images: ImageSet, extractors: Sequence[Extractor], labelling: Labelling, crew: Crew
+    images: ImageSet,
+    extractors: Sequence[Extractor],
+    labelling: Labelling,
+    crew: Crew,
+    max_kept: int | None = None,
 ) -> list[Collected]:
-    """All images by each extractor, features of at most 50,000 of them, on the crew's threads.
+    """All images by each extractor, with the features of all or of `max_kept` of them.
 
     What is kept stands in the order of the images' digests: metrics that cut images into parts
     take them for shuffled, and folders come sorted by class. Without numbers for the labels there
     are none. Raises UserError naming the image for features that are not finite.
     """
-    keep = kept_rows(images.seen.count, MAX_KEPT)
+    keep = kept_rows(images.seen.count, max_kept)
     collectors = [Collector(extractor) for extractor in extractors]
     numbers = labelling.numbers
     pending: deque[tuple[Batch, list[Future[_Extracted]]]] = deque()
