@@ -38,6 +38,12 @@ class SnapshotGenerator(Generator):
         self.resolution = config.resolution
         self.image_channels = config.image_channels
 
+    @property
+    def name(self) -> str:
+        """For people: whose weights, and how far trained."""
+        weights = "EMA" if self.metadata["ema"] else "raw"
+        return f"{weights} generator at {self.metadata['nimg']} images"
+
     @torch.no_grad()
     def forward(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """z (B, z_dim) float32, y labels or class weights -> (B, C, R, R) float32 in [-1, 1]."""

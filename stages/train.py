@@ -20,9 +20,17 @@ def main() -> None:
         "--shards", required=True, help="the shards: a folder or s3://bucket/prefix"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the exported model")
+    parser.add_argument(
+        "--reference", type=Path, help="folder of the real side, for train.eval_kimg"
+    )
     parser.add_argument("--restart", action="store_true", help="discard the run and start afresh")
     arguments = parser.parse_args()
-    paths = TrainPaths(shards=arguments.shards, out=arguments.out, restart=arguments.restart)
+    paths = TrainPaths(
+        shards=arguments.shards,
+        out=arguments.out,
+        restart=arguments.restart,
+        reference=arguments.reference,
+    )
     launch(train_in_group, load_params(), paths, "stages.train", sys.argv[1:])
 
 

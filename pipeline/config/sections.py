@@ -1,7 +1,7 @@
 """The sections of `params.yaml`: every key with its type, range and meaning."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -32,6 +32,17 @@ def _fitting_weights(weights: dict[str, str]) -> dict[str, str]:
 
 
 Float = Annotated[float, BeforeValidator(_read_scientific)]
+
+
+MetricFamily = Literal[
+    "fid", "is", "kid", "prc", "prdc", "intra-fid", "fid-infinity", "memorisation", "accuracy"
+]
+
+
+def _check_replicates(replicates: int) -> int:
+    if replicates == 1:
+        raise ValueError("`evaluate.bootstrap` is 1; a deviation takes 2 or more, or 0 for none")
+    return replicates
 
 
 class Section(BaseModel):
@@ -227,6 +238,12 @@ class TrainSection(Section):
         "bf16", description="of convolutions and matrix products; weights stay fp32 under bf16"
     )
     snapshot_kimg: Float = Field(8, gt=0, description="distance of snapshots and sample grids")
+    eval_kimg: Float | None = Field(
+        8,
+        gt=0,
+        description="distance of FIDs of 2,000 samples on the way, against --reference; null: none; "
+        "weights do not depend on it",
+    )
     on_nonfinite: Literal["stop", "rollback"] = Field(
         "stop", description="rollback: go back to the newest checkpoint, at half the rates"
     )
@@ -241,6 +258,20 @@ class EvaluateSection(Section):
     is_splits: int = Field(10, ge=1, description="splits of the inception score")
     kid_subsets: int = Field(100, ge=1, description="subsets of KID")
     kid_subset_size: int = Field(300, ge=2, description="images in each subset of KID")
+    metrics: list[MetricFamily] = Field(
+        list(get_args(MetricFamily)),
+        min_length=1,
+        description="what to measure: fid, is, kid, prc (precision and recall), prdc (density and "
+        "coverage), intra-fid, fid-infinity (from 10,000 samples on), memorisation, accuracy",
+    )
+    intra_fid: Literal["match", "miyato5k"] = Field(
+        "match",
+        description="generated images of each class: as many as there are real ones, of the "
+        "samples at hand, or 5,000 drawn for it",
+    )
+    bootstrap: Annotated[int, AfterValidator(_check_replicates)] = Field(
+        20, ge=0, description="replicates behind each 95 % interval; 0: no intervals"
+    )
 
 
 class ReportSection(Section):

@@ -88,4 +88,5 @@ def runtime_settings(params: Params, device: str) -> RuntimeSettings:
         status_kimg=runtime.status_kimg,
         checkpoint_kimg=runtime.checkpoint_kimg,
         keep_checkpoints=runtime.keep_checkpoints,
+        eval_kimg=params.train.eval_kimg,
     )

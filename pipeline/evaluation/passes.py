@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from models.generator import Generator
 from pipeline.data.order import rows_at
 from pipeline.data.reader import Rows
 from pipeline.evaluation.collector import Collected, Collector, extract
@@ -21,7 +22,6 @@ from pipeline.evaluation.crew import Crew, blocks_of
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.spread import ClassSpread
 from pipeline.evaluation.sampling import BLOCK, Draw, generate
-from pipeline.generator import SnapshotGenerator
 
 REAL_BLOCK = 250
 
@@ -43,16 +43,16 @@ class Pass:
 
 
 def pass_over_generated(
-    G: SnapshotGenerator, inputs: Draw, extractors: Sequence[Extractor], crew: Crew
+    G: Generator, inputs: Draw, extractors: Sequence[Extractor], crew: Crew, name: str
 ) -> Pass:
-    """Of all images that G makes of the inputs. A collective of the crew."""
+    """Of all images that G, called `name`, makes of the inputs. A collective of the crew."""
     return _pass(
-        lambda rows: (generate(G, inputs, rows), inputs.y[rows.start : rows.stop]),
+        lambda rows: (generate(G, inputs, rows, name), inputs.y[rows.start : rows.stop]),
         blocks_of(len(inputs.y), BLOCK),
         inputs.name,
         extractors,
         crew,
-        spread=ClassSpread(G.num_classes),
+        spread=ClassSpread(G.config.num_classes),
         title="generated",
     )
 

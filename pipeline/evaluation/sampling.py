@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from models.generator import Generator
 from pipeline.errors import UserError
-from pipeline.generator import SnapshotGenerator
 from pipeline.images import to_uint8
 from pipeline.training.randomness import generator_at
 
@@ -59,8 +59,8 @@ def draw(seed: int, count: int, z_dim: int, num_classes: int) -> Draw:
 
 
 @torch.inference_mode()
-def generate(G: SnapshotGenerator, inputs: Draw, rows: range) -> torch.Tensor:
-    """Images uint8 (B, C, R, R) of these rows of the inputs.
+def generate(G: Generator, inputs: Draw, rows: range, name: str) -> torch.Tensor:
+    """Images uint8 (B, C, R, R) of these rows of the inputs; `name` is the generator's.
 
     Raises UserError when the generator gives values that are not finite.
     """
@@ -69,10 +69,9 @@ def generate(G: SnapshotGenerator, inputs: Draw, rows: range) -> torch.Tensor:
     images = G(inputs.z[part].to(device), inputs.y[part].to(device))
     if not images.isfinite().all():
         first = int(images.isfinite().flatten(1).all(dim=1).int().argmin())
-        weights = "EMA" if G.metadata["ema"] else "raw"
         raise UserError(
-            f"the {weights} generator at {G.metadata['nimg']} images gives values that are not "
-            f"finite, first in {inputs.name(rows.start + first)}: its training diverged; lower "
-            "train.g_lr and train.d_lr"
+            f"the {name} gives values that are not finite, first in "
+            f"{inputs.name(rows.start + first)}: its training diverged; lower train.g_lr and "
+            "train.d_lr"
         )
     return to_uint8(images)

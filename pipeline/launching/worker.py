@@ -1,13 +1,19 @@
 """What every process of a training job does, whoever started it."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config.params import Params
 from pipeline.config.training import describe_system, runtime_settings, train_settings
+from pipeline.data.manifest import Manifest
 from pipeline.data.streaming import open_anywhere
 from pipeline.errors import UserError
+from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.extractors.weight_sources import weight_sources
+from pipeline.evaluation.opened import open_real_side
+from pipeline.evaluation.small_protocol import SmallProtocol
 from pipeline.tracking.opening import open_tracker
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.inheritance import Inheritance
@@ -26,6 +32,8 @@ class TrainPaths:
     out: Path | None
     restart: bool = False
     """Whether to discard the run and start afresh."""
+    reference: Path | None = None
+    """Folder of the real side, for evaluations on the way; None: there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,9 @@ class Listening:
     on_status: OnStatus = lambda nimg, metrics, elapsed_s: None
     tags: Mapping[str, str] = field(default_factory=dict)
     """For the tracker."""
+    run_name: str | None = None
+    """For the tracker; None: the variant, the data set and the length."""
+    lock_patience_s: float = 0.0
     inheritance: Inheritance | None = None
 
 
@@ -57,6 +68,7 @@ def train_in_group(
     try:
         dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
         settings = train_settings(params, dataset.manifest)
+        protocol = _open_small_protocol(params, paths, dataset.manifest, device, processes)
     except UserError as error:
         processes.raise_together(error)
         raise
@@ -77,13 +89,42 @@ def train_in_group(
             uri=runtime.tracking_uri,
             experiment=runtime.experiment,
             tags=listening.tags,
+            run_name=listening.run_name,
         ),
         open_mirror=lambda run_dir, retention: open_mirror(runtime.mirror, run_dir, retention),
         restart=paths.restart,
-        description=description,
+        description={**description, **({"on_the_way": protocol.protocols} if protocol else {})},
+        evaluate=protocol,
         should_stop=should_stop,
         on_run=listening.on_run,
         on_status=listening.on_status,
         inheritance=listening.inheritance,
+        lock_patience_s=listening.lock_patience_s,
     )
     run_session(session, processes)
+
+
+def _open_small_protocol(
+    params: Params, paths: TrainPaths, manifest: Manifest, device: str, processes: Processes
+) -> SmallProtocol | None:
+    """What scores the generator on the way: the main process's, while the others wait for it."""
+    if params.train.eval_kimg is None or not processes.is_main:
+        return None
+    if paths.reference is None:
+        print(
+            "train.eval_kimg has no effect without --reference: no FID on the way", file=sys.stderr
+        )
+        return None
+    real = open_real_side(
+        paths.reference,
+        manifest,
+        params.reference.extractors,
+        weight_sources(
+            params.reference.inception_weights,
+            params.reference.extractor_weights,
+            params.runtime.cache_dir,
+        ),
+        device,
+        Crew.on(device),
+    )
+    return SmallProtocol.of(real, device)

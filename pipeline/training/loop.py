@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.ema import update_ema
+from models.generator import Generator
 from pipeline.data.batches import Batches
 from pipeline.data.block_order import make_order
 from pipeline.data.reader import Rows
@@ -21,13 +22,15 @@ from pipeline.training.processes import Processes
 from pipeline.training.reports import LR_CUT, Reports, RolledBack
 from pipeline.training.run_output import RunOutput
 from pipeline.training.schedule import learning_rates_at
-from pipeline.training.settings import RuntimeSettings, TrainSettings, is_due
+from pipeline.training.settings import RuntimeSettings, TrainSettings, is_due, is_eval_due
 from pipeline.training.state import TrainState
 from pipeline.training.steps import d_step, g_step
 from pipeline.training.votes import StopVotes
 
 OnStatus = Callable[[int, dict[str, float], float], None]
 """Hears (nimg, metrics, elapsed_s) of every status."""
+Evaluate = Callable[[Generator, int], dict[str, float]]
+"""Gives metrics of a generator that is ready to be sampled, at nimg."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,13 @@ class Writers:
     checkpoints: Checkpoints
     tracker: Tracker
     on_status: OnStatus = lambda nimg, metrics, elapsed_s: None
+    evaluate: Evaluate | None = None
+
+    def evaluation(self, state: TrainState) -> dict[str, float]:
+        """Metrics of the averaged generator; none where nobody evaluates."""
+        if self.evaluate is None:
+            return {}
+        return self.evaluate(self.output.sampled(state.G_ema, state.nimg), state.nimg)
 
     def report(self, nimg: int, metrics: dict[str, float], elapsed_s: float) -> None:
         """Tells the tracker and the listener."""
@@ -83,6 +93,7 @@ def train(
         settings,
         processes,
         None if writers is None else writers.report,
+        None if writers is None else writers.evaluation,
         stop_when_collapsed=runtime.on_collapse == "stop",
     )
 
@@ -106,12 +117,15 @@ def train(
                     checkpoint_due = advanced and (
                         ending or is_due(state.nimg, batch, runtime.checkpoint_kimg)
                     )
+                    eval_due = advanced and is_eval_due(state.nimg, settings, runtime)
                     # No checkpoint without a report before it: it is what sees a broken run.
-                    if checkpoint_due or (
-                        advanced and is_due(state.nimg, batch, runtime.status_kimg)
+                    if (
+                        checkpoint_due
+                        or eval_due
+                        or (advanced and is_due(state.nimg, batch, runtime.status_kimg))
                     ):
                         state.elapsed_s = resumed_elapsed_s + time.perf_counter() - started
-                        reports.make(meter, state)
+                        reports.make(meter, state, eval_due)
                     if writers is not None and (
                         done or (advanced and is_due(state.nimg, batch, settings.snapshot_kimg))
                     ):

@@ -19,6 +19,10 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
+    def restart_clock(self) -> None:
+        """What took time until now was no training."""
+        self._last_read = time.perf_counter()
+
     def read(self, batch: int) -> dict[str, float]:
         """Mean of every metric since the last reading, and the images a second at this batch."""
         means = {name: total.item() / self._counts[name] for name, total in self._sums.items()}

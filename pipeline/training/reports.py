@@ -26,18 +26,23 @@ class Reports:
         settings: TrainSettings,
         processes: Processes,
         report: Callable[[int, dict[str, float], float], None] | None,
+        evaluate: Callable[[TrainState], dict[str, float]] | None,
         stop_when_collapsed: bool,
     ) -> None:
-        """`report` takes (nimg, metrics, elapsed_s); the main process has one, no other has."""
+        """`report` takes (nimg, metrics, elapsed_s); the main process has both, no other has any.
+
+        While it evaluates the others wait in the next collective.
+        """
         self._settings = settings
         self._processes = processes
         self._report = report
+        self._evaluate = evaluate
         self._stop_when_collapsed = stop_when_collapsed
         self._collapse = CollapseWatch(settings.loss)
         self._warned = False
 
-    def make(self, meter: Meter, state: TrainState) -> None:
-        """One status. A collective.
+    def make(self, meter: Meter, state: TrainState, evaluating: bool = False) -> None:
+        """One status, with metrics of the generator where `evaluating`. A collective.
 
         Raises RolledBack or UserError when a number is not finite, and UserError when weights
         differ between processes or a collapse is to end the run.
@@ -61,6 +66,9 @@ class Reports:
             metrics["rollback/lr_factor"] = state.lr_factor
         sign = self._collapse.look(metrics)
         metrics["collapse/detected"] = float(sign is not None)
+        if evaluating and self._evaluate is not None:
+            metrics |= self._evaluate(state)
+            meter.restart_clock()
         if self._report is not None:
             self._report(state.nimg, metrics, state.elapsed_s)
         if sign is not None:

@@ -17,7 +17,7 @@ from pipeline.training.environment import code_versions, describe_environment
 from pipeline.training.export import export_run
 from pipeline.training.inheritance import Inheritance, take_over
 from pipeline.training.interruption import stop_reason
-from pipeline.training.loop import OnStatus, Summary, Writers, train
+from pipeline.training.loop import Evaluate, OnStatus, Summary, Writers, train
 from pipeline.training.mirror import Mirror
 from pipeline.training.processes import Processes
 from pipeline.training.progress import Progress
@@ -63,6 +63,10 @@ class Session:
     """Hears every status of the run, those of earlier calls first; on the main process."""
     inheritance: Inheritance | None = None
     """Another run whose state this one starts from; None: from scratch."""
+    lock_patience_s: float = 0.0
+    """How long to wait for another process that writes the run folder."""
+    evaluate: Evaluate | None = None
+    """Scores the averaged generator every `eval_kimg`; on the main process."""
 
 
 def run_session(session: Session, processes: Processes = Processes()) -> None:  # noqa: B008
@@ -120,7 +124,13 @@ def _train_and_write(
     with ExitStack() as stack:
         try:
             run_dir = stack.enter_context(
-                open_run_folder(session.paths.runs_dir, key, identity, session.restart)
+                open_run_folder(
+                    session.paths.runs_dir,
+                    key,
+                    identity,
+                    session.restart,
+                    session.lock_patience_s,
+                )
             )
             mirror = stack.enter_context(_open_mirror(session, run_dir))
             if session.inheritance is not None:
@@ -156,7 +166,7 @@ def _train_and_write(
                         session.dataset.train,
                         runtime,
                         should_stop,
-                        Writers(output, checkpoints, tracker, on_status),
+                        Writers(output, checkpoints, tracker, on_status, session.evaluate),
                         processes,
                     )
                 outcome = "finished" if summary.stopped_by is None else "preempted"

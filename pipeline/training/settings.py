@@ -82,6 +82,8 @@ class RuntimeSettings:
     status_kimg: float = 1.0
     checkpoint_kimg: float = 8.0
     keep_checkpoints: int = 3
+    eval_kimg: float | None = None
+    """Distance of evaluations; None: there are none."""
 
     @property
     def checkpoint_nimg(self) -> int:
@@ -122,6 +124,13 @@ def check_shares(settings: TrainSettings, runtime: RuntimeSettings, world_size: 
             f"images into whole ghost batches of {unit}; choose one of "
             f"{', '.join(map(str, valid))}"
         )
+
+
+def is_eval_due(nimg: int, settings: TrainSettings, runtime: RuntimeSettings) -> bool:
+    """Whether the generator is to be evaluated at `nimg`: at each interval, and at the end."""
+    if runtime.eval_kimg is None:
+        return False
+    return nimg >= settings.total_nimg or is_due(nimg, settings.batch, runtime.eval_kimg)
 
 
 def is_due(nimg: int, batch: int, interval_kimg: float) -> bool:

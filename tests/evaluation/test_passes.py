@@ -50,12 +50,12 @@ def test_the_real_image_is_named(prepared: Prepared) -> None:
 def test_the_generated_image_is_named(prepared: Prepared) -> None:
     G = load_generator(prepared.model / "generator.safetensors")
     inputs = draw(7, 230, G.z_dim, G.num_classes)
-    seen = pass_over_generated(G, inputs, [_means(None)], Crew()).collected[0]
+    seen = pass_over_generated(G, inputs, [_means(None)], Crew(), G.name).collected[0]
     darkest = int(seen.features.argmin())
     broken = _means(float(seen.features.min()))
     message = rf"generated image {darkest} \(label {inputs.y[darkest]}, seed 7\); leave"
     with pytest.raises(UserError, match=message):
-        pass_over_generated(G, inputs, [broken], Crew(num_threads=3))
+        pass_over_generated(G, inputs, [broken], Crew(num_threads=3), G.name)
 
 
 def test_features_may_lie_on_the_disk(prepared: Prepared, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_images_follow_their_latents_and_labels(tmp_path: Path, stripes: Manifes
     write_model(tmp_path / "model", stripes)
     G = load_generator(tmp_path / "model" / "generator.safetensors")
     inputs = draw(0, 30, z_dim=8, num_classes=3)
-    images = generate(G, inputs, range(10, 25))
+    images = generate(G, inputs, range(10, 25), G.name)
     assert images.dtype == torch.uint8
     assert images.shape == (15, 1, 32, 32)
     z, y = inputs.z[24:25], inputs.y[24:25]
@@ -58,7 +58,7 @@ def test_a_diverged_generator_is_told(tmp_path: Path) -> None:
     inputs.z[2] = torch.inf  # one image alone is broken
     message = r"the raw generator at 640 images .* first in generated image 2 \(label 2, seed 5\)"
     with pytest.raises(UserError, match=message):
-        generate(G, inputs, range(1, 4))
+        generate(G, inputs, range(1, 4), G.name)
     next(iter(G.parameters())).fill_(torch.nan)
     with pytest.raises(UserError, match="first in generated image 1"):
-        generate(G, inputs, range(1, 4))
+        generate(G, inputs, range(1, 4), G.name)
