@@ -16,6 +16,7 @@ from pipeline.evaluation.foreign.score import (
     score_against_dataset,
     score_against_images,
 )
+from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.training.devices import choose_device
 
@@ -102,7 +103,6 @@ def _tell(scored: Scored, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"metrics": metrics, "protocol": protocol}))
         return
-    for key, value in metrics.items():
-        print(f"{key:<40} {value:.4f}")
+    print(*lines(metrics), sep="\n")
     images = next(iter(protocol.values()))["images"]
     print(f"{images['count']} images, {images['size']} {images['mode']}, {images['digest'][:12]}")

@@ -6,15 +6,17 @@ from pathlib import Path
 
 from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
+from pipeline.evaluation.class_draws import draw_by_class
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, spread_ratio
 from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import RealSide, agree_on, open_real_side, open_snapshot
 from pipeline.evaluation.passes import Pass, pass_over_generated
-from pipeline.evaluation.real_side import choose_floor, measure_real_side
+from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.real_side import measure_real_side
 from pipeline.evaluation.sample_files import write_samples
 from pipeline.evaluation.sampling import describe_labels, draw
 from pipeline.evaluation.settings import EvaluateSettings
@@ -75,18 +77,38 @@ def evaluate_model(
                 draw(settings.seed, settings.num_samples, G.z_dim, G.num_classes),
                 real.extractors,
                 crew,
+                G.name,
             )
+            for suffix, G in generators.items()
+        }
+        facts = [
+            RealFacts.of(reference, settings.num_samples, manifest.class_names)
+            for reference in real.references
+        ]
+        drawn = {
+            suffix: draw_by_class(G, real.extractors, facts, settings, crew)
             for suffix, G in generators.items()
         }
         with processes.together():
             if processes.is_main:
                 for suffix, G in generators.items():
-                    _measure_generator(measurements, G, passes[suffix], real, settings, suffix)
-                for extractor, reference in zip(real.extractors, real.references, strict=True):
-                    floor = choose_floor(reference, settings.num_samples)
-                    measure_real_side(
-                        measurements, reference, floor, settings, extractor.describe()
+                    entry = describe_model(G)
+                    sides = zip(
+                        passes[suffix].collected, real.extractors, facts, drawn[suffix], strict=True
                     )
+                    for collected, extractor, known, by_class in sides:
+                        measure_model_side(
+                            measurements,
+                            collected,
+                            known,
+                            settings,
+                            {**extractor.describe(), **entry},
+                            suffix,
+                            drawn_by_class=by_class,
+                        )
+                    _add_spread(measurements, passes[suffix], real, entry, suffix)
+                for extractor, known in zip(real.extractors, facts, strict=True):
+                    measure_real_side(measurements, known, settings, extractor.describe())
                 write_samples(files.samples, generators[""], settings.seed)
                 measurements.write(files.metrics, files.protocol)
     return measurements.values
@@ -124,20 +146,9 @@ def describe_model(G: SnapshotGenerator) -> dict[str, object]:
     }
 
 
-def _measure_generator(
-    measurements: Measurements,
-    G: SnapshotGenerator,
-    generated: Pass,
-    real: RealSide,
-    settings: EvaluateSettings,
-    suffix: str,
+def _add_spread(
+    measurements: Measurements, generated: Pass, real: RealSide, entry: Protocol, suffix: str
 ) -> None:
-    model = describe_model(G)
-    sides = zip(generated.collected, real.extractors, real.references, strict=True)
-    for collected, extractor, reference in sides:
-        floor = choose_floor(reference, settings.num_samples)
-        entry = {**extractor.describe(), **model}
-        measure_model_side(measurements, collected, reference, floor, settings, entry, suffix)
     assert generated.spread is not None
     assert real.spread is not None
     ratio = spread_ratio(generated.spread, real.spread)
@@ -146,11 +157,11 @@ def _measure_generator(
             f"within_class_std_ratio{suffix}",
             ratio,
             {
-                **model,
+                **entry,
                 "extractor": None,
                 "weights_sha256": None,
                 "resize": "averaged over 8x8 equal areas",
-                "num_generated": settings.num_samples,
+                "num_generated": generated.collected[0].moments.count,
                 "num_real": real.references[0].protocol.num_train,
                 "formula": SPREAD_FORMULA,
             },

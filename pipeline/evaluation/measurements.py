@@ -1,13 +1,17 @@
 """Numbers that cannot be had without the protocol that made them."""
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.metrics.intervals import Interval
 from pipeline.storage.atomic import write_json
 
 Protocol = Mapping[str, Any]
+BY_CLASS = "by_class"
+"""Entry of a protocol that holds a value for each class, by its name."""
 
 
 class Measurements:
@@ -18,14 +22,34 @@ class Measurements:
         self._common = dict(common)
         self._values: dict[str, float] = {}
         self._protocols: dict[str, dict[str, Any]] = {}
+        self._notes: list[str] = []
 
-    def add(self, key: str, value: float, protocol: Protocol) -> None:
-        """Adds a finite number under a new key; `protocol` overrides what is common."""
+    def add(
+        self, key: str, value: float, protocol: Protocol, interval: Interval | None = None
+    ) -> None:
+        """Adds a finite number under a new key; `protocol` overrides what is common.
+
+        An interval adds `<key>_ci95_low` and `<key>_ci95_high`, whose entries leave out what the
+        number's own says by class.
+        """
         assert key not in self._values, key
         if not math.isfinite(value):
             raise ValueError(f"{key} is {value}")
+        entry = {**self._common, **protocol}
+        if interval is not None:
+            entry["interval"] = interval.how
         self._values[key] = float(value)
-        self._protocols[key] = {**self._common, **protocol}
+        self._protocols[key] = entry
+        if interval is not None:
+            of_ends = {name: part for name, part in entry.items() if name != BY_CLASS}
+            for end, bound in (("low", interval.low), ("high", interval.high)):
+                self.add(f"{key}_ci95_{end}", bound, of_ends)
+
+    def note(self, sentence: str) -> None:
+        """Tells a person, on stderr and once, what to know about the numbers."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+            print(f"note: {sentence}", file=sys.stderr)
 
     @property
     def values(self) -> dict[str, float]:
@@ -41,3 +65,14 @@ class Measurements:
         """Writes both files, the metrics last."""
         write_json(protocol, self._protocols)
         write_json(metrics, self._values)
+
+
+def lines(values: Mapping[str, float]) -> list[str]:
+    """Metrics for people, one a line, each with its interval where it has one."""
+    shown = []
+    for key, value in values.items():
+        low, high = (values.get(f"{key}_ci95_{end}") for end in ("low", "high"))
+        interval = "" if low is None or high is None else f"  [{low:.4f}, {high:.4f}]"
+        if not key.endswith(("_ci95_low", "_ci95_high")):
+            shown.append(f"{key:<44} {value:12.4f}{interval}")
+    return shown

@@ -1,22 +1,30 @@
 """What generated images score under one extractor."""
 
-import numpy as np
+import dataclasses
 
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, metric_key
-from pipeline.evaluation.measurements import Measurements, Protocol
-from pipeline.evaluation.metrics.frechet import FID_FORMULA, fid
-from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.metrics.scores import (
-    IS_FORMULA,
-    KID_FORMULA,
-    SHUFFLE_SEED,
-    inception_score,
-    kid,
+from pipeline.evaluation.families.classes import (
+    distances_by_class,
+    measure_accuracy,
+    measure_intra_fid,
+    preset_limits,
 )
-from pipeline.evaluation.real_side import Floor
-from pipeline.evaluation.reference_folder import Reference
+from pipeline.evaluation.families.frechet import measure_frechet, measure_matched_frechet
+from pipeline.evaluation.families.neighbourhoods import (
+    measure_density_coverage,
+    measure_memorisation,
+    measure_precision_recall,
+)
+from pipeline.evaluation.families.scores import measure_inception_score, measure_kid
+from pipeline.evaluation.floor import Floor
+from pipeline.evaluation.measurements import Measurements, Protocol
+from pipeline.evaluation.metrics.fid_infinity import FEWEST
+from pipeline.evaluation.metrics.intra_fid import ClassDistances
+from pipeline.evaluation.metrics.moments import Moments
+from pipeline.evaluation.real_facts import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
+from pipeline.evaluation.subject import Subject
 
 MAX_MATCHED_SETS = 10
 
@@ -24,100 +32,106 @@ MAX_MATCHED_SETS = 10
 def measure_model_side(
     measurements: Measurements,
     generated: Collected,
-    reference: Reference,
-    floor: Floor | None,
+    real: RealFacts,
     settings: EvaluateSettings,
     entry: Protocol,
     weights_suffix: str,
+    *,
+    drawn_by_class: ClassDistances | None = None,
 ) -> None:
-    """Adds FID, matched FID, IS, KID and, under the data set's own classifier, accuracy.
+    """Adds the metrics of `settings.metrics` that the images allow, each with its interval.
 
     `entry` is what the protocol says of extractor and generator; `weights_suffix` ends the keys.
+    Without labels nothing is measured by class, without logits no IS. Intra-FID is that of
+    `drawn_by_class`, images drawn for it alone, or of the images at hand.
     """
-    protocol, train = reference.protocol, reference.train
-
-    def key(stem: str) -> str:
-        return metric_key(stem, protocol.extractor, protocol.official) + weights_suffix
-
-    num_generated = generated.moments.count
-    entry = {**entry, "num_generated": num_generated}
-
-    measurements.add(
-        key("fid"),
-        fid(generated.moments, train.moments),
-        {**entry, "num_real": train.moments.count, "formula": FID_FORMULA},
+    protocol = real.reference.protocol
+    chosen = set(settings.metrics)
+    subject = Subject(
+        images=generated,
+        key=lambda stem: metric_key(stem, protocol.extractor, protocol.official) + weights_suffix,
+        entry={**entry, "num_generated": generated.moments.count},
     )
-    if floor is not None:
-        sets = min(MAX_MATCHED_SETS, num_generated // floor.count)
-        measurements.add(
-            key("matched_fid"),
-            matched_fid(generated, train, floor.count, sets),
-            {
-                **entry,
-                "num_generated": floor.count,
-                "sets": sets,
-                "num_real": train.moments.count,
-                "formula": f"{FID_FORMULA}, mean of disjoint sets of as many generated images as "
-                "floor_fid has held-out ones, so that both have one bias",
-            },
+    alone = subject.with_entry(num_real=0, reference_split=None)
+
+    if chosen & {"fid", "fid-infinity"}:
+        measure_frechet(measurements, subject, real, settings)
+        _warn_of_bias(measurements, subject, real)
+    if "is" in chosen:
+        splits = min(settings.is_splits, subject.count)
+        measure_inception_score(measurements, alone, generated.logits, splits, settings)
+    if "kid" in chosen:
+        measure_kid(measurements, subject, real, settings)
+    if "prc" in chosen:
+        measure_precision_recall(measurements, subject, real, settings)
+    if chosen & {"prdc", "memorisation"} and real.has_neighbours:
+        found = real.neighbourhoods(generated)
+        if "prdc" in chosen:
+            measure_density_coverage(measurements, subject, found, settings)
+        if "memorisation" in chosen and real.unseen is not None:
+            unseen, num_real = real.unseen.nearest, len(real.pool)
+            measure_memorisation(measurements, subject, found.nearest, unseen, num_real, settings)
+    if "intra-fid" in chosen:
+        limits = preset_limits(settings.intra_fid, real)
+        by_class = drawn_by_class or distances_by_class(subject, real, limits, settings.bootstrap)
+        if by_class is not None:
+            measure_intra_fid(
+                measurements, subject, real, by_class, settings.intra_fid, limits, settings
+            )
+    if "accuracy" in chosen and protocol.extractor == DATASET_CNN:
+        measure_accuracy(measurements, alone, real, settings)
+    if real.floor is not None:
+        _measure_matched(measurements, subject, real, real.floor, settings)
+
+
+def _measure_matched(
+    measurements: Measurements,
+    subject: Subject,
+    real: RealFacts,
+    floor: Floor,
+    settings: EvaluateSettings,
+) -> None:
+    """Adds `matched_...` of what depends on the number of images, at that of the floor's."""
+    chosen = set(settings.metrics)
+    matched = dataclasses.replace(subject, key=lambda stem: subject.key(f"matched_{stem}"))
+    count = floor.count
+    if count >= subject.count:  # the floor compares with the numbers themselves
+        return
+    if "fid" in chosen:
+        sets = min(MAX_MATCHED_SETS, subject.count // count)
+        measure_matched_frechet(measurements, matched, real, settings, count, sets)
+    few = dataclasses.replace(matched, images=_first(subject.images, count))
+    few = few.with_entry(num_generated=count)
+    if "prc" in chosen:
+        measure_precision_recall(measurements, few, real, settings)
+    if "prdc" in chosen and real.has_neighbours:
+        found = real.neighbourhoods(few.images)
+        measure_density_coverage(measurements, few, found, settings)
+    labels = floor.collected.labels
+    if "intra-fid" in chosen and labels is not None:
+        limits = [int((labels == label).sum()) for label in range(len(real.class_names))]
+        by_class = distances_by_class(matched, real, limits, settings.bootstrap)
+        if by_class is not None:
+            measure_intra_fid(
+                measurements, matched, real, by_class, "as the floor", limits, settings
+            )
+
+
+def _first(images: Collected, count: int) -> Collected:
+    features = images.features[:count]
+    return Collected(
+        moments=Moments.of(features),
+        features=features,
+        logits=images.logits[:count],
+        labels=None if images.labels is None else images.labels[:count],
+    )
+
+
+def _warn_of_bias(measurements: Measurements, subject: Subject, real: RealFacts) -> None:
+    count, dim = subject.count, len(real.normal.mean)
+    if count <= dim:
+        measurements.note(
+            f"{subject.key('fid')} is of {count:,} images in {dim:,} dimensions and far too large "
+            f"for it; from {FEWEST:,} images on there is {subject.key('fid_infinity')}, which is "
+            "free of that bias"
         )
-    splits = min(settings.is_splits, num_generated)
-    score = inception_score(generated.logits, splits)
-    details = {
-        **entry,
-        "num_real": 0,
-        "reference_split": None,
-        "splits": splits,
-        "images_per_split": num_generated // splits,
-        "shuffle_seed": SHUFFLE_SEED,
-        "formula": IS_FORMULA,
-    }
-    measurements.add(key("is_mean"), score.mean, details)
-    measurements.add(key("is_std"), score.std, details)
-
-    size = min(settings.kid_subset_size, num_generated, len(train.features))
-    distance = kid(generated.features, train.features, settings.kid_subsets, size)
-    details = {
-        **entry,
-        "num_real": len(train.features),
-        "subsets": settings.kid_subsets,
-        "subset_size": size,
-        "shuffle_seed": SHUFFLE_SEED,
-        "formula": KID_FORMULA,
-    }
-    measurements.add(key("kid_mean"), distance.mean, details)
-    measurements.add(key("kid_std"), distance.std, details)
-
-    if protocol.extractor == DATASET_CNN and generated.labels is not None:
-        overall, by_class = recognised(generated)
-        entry = {**entry, "num_real": 0, "reference_split": None}
-        formula = "share of generated images that the data set's own classifier recognises as the "
-        measurements.add(
-            key("accuracy"), overall, {**entry, "formula": f"{formula}class asked for"}
-        )
-        measurements.add(
-            key("accuracy_min_class"),
-            float(np.nanmin(by_class)),
-            {**entry, "formula": f"{formula}class asked for, of the class with the lowest share"},
-        )
-
-
-def recognised(generated: Collected) -> tuple[float, np.ndarray]:
-    """Share of images classified as labelled: of all, and [classes], NaN for a class without."""
-    labels = generated.labels
-    assert labels is not None
-    correct = generated.logits.argmax(axis=1) == labels
-    num_classes = generated.logits.shape[1]
-    counts = np.bincount(labels, minlength=num_classes)
-    hits = np.bincount(labels[correct], minlength=num_classes)
-    by_class = np.full(num_classes, np.nan)
-    np.divide(hits, counts, out=by_class, where=counts > 0)
-    return float(correct.mean()), by_class
-
-
-def matched_fid(generated: Collected, train: Collected, count: int, sets: int) -> float:
-    """Mean FID of the first `sets` stretches of `count` generated images each."""
-    if count == generated.moments.count:
-        return fid(generated.moments, train.moments)
-    parts = (generated.features[start : start + count] for start in range(0, sets * count, count))
-    return float(np.mean([fid(Moments.of(part), train.moments) for part in parts]))

@@ -1,133 +1,129 @@
 """What the real images score themselves: the numbers that say what the model's mean."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import numpy as np
-
-from pipeline.data.order import rows_at
-from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.extractor import metric_key
-from pipeline.evaluation.measurements import Measurements, Protocol
-from pipeline.evaluation.metrics.frechet import FID_FORMULA, fid
-from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.metrics.scores import (
-    IS_FORMULA,
-    KID_FORMULA,
-    SHUFFLE_SEED,
-    inception_score,
-    kid,
+from pipeline.evaluation.families.classes import distances_by_class, measure_intra_fid
+from pipeline.evaluation.families.frechet import measure_frechet
+from pipeline.evaluation.families.neighbourhoods import (
+    measure_density_coverage,
+    measure_memorisation,
+    measure_precision_recall,
 )
+from pipeline.evaluation.families.scores import measure_inception_score, measure_kid
+from pipeline.evaluation.measurements import Measurements, Protocol
+from pipeline.evaluation.metrics.intervals import around
+from pipeline.evaluation.metrics.memorisation import split_halves
+from pipeline.evaluation.metrics.scores import IS_FORMULA
+from pipeline.evaluation.real_facts import RealFacts
 from pipeline.evaluation.reference_folder import Reference
 from pipeline.evaluation.settings import EvaluateSettings
+from pipeline.evaluation.subject import Subject
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Floor:
-    """The held-out images that stand where generated ones do in the floor of FID and KID."""
-
-    count: int
-    """Number of them."""
-    collected: Collected
-    """Their side of the metrics."""
-
-
-def choose_floor(reference: Reference, num_samples: int) -> Floor | None:
-    """All held-out images, or `num_samples` of them; None where there are fewer than 2.
-
-    More than `num_samples` would make the floor lower than a model of as many images can reach:
-    the bias of FID falls with their number.
-    """
-    heldout = reference.heldout
-    if heldout is None or len(heldout.features) < 2:
-        return None
-    count = min(len(heldout.features), num_samples)
-    if count == heldout.moments.count:
-        return Floor(count=count, collected=heldout)
-    rows = np.sort(rows_at(0, 1, count, len(heldout.features)))
-    return Floor(
-        count=count,
-        collected=Collected(
-            moments=Moments.of(heldout.features[rows]),
-            features=heldout.features[rows],
-            logits=heldout.logits[rows],
-            labels=None if heldout.labels is None else heldout.labels[rows],
-        ),
-    )
+_FEWEST_HALVES = 4  # held-out images: two in each half
 
 
 def measure_real_side(
     measurements: Measurements,
-    reference: Reference,
-    floor: Floor | None,
+    real: RealFacts,
     settings: EvaluateSettings,
     entry: Protocol,
 ) -> None:
-    """Adds real-data IS, the floor of FID and KID and the classifier's held-out accuracy.
+    """Adds real-data IS, the classifier's held-out accuracy and the floor of every metric.
 
     `entry` is what the protocol says of the extractor.
     """
-    protocol, train = reference.protocol, reference.train
+    reference, floor = real.reference, real.floor
+    protocol = reference.protocol
 
     def key(stem: str) -> str:
         return metric_key(stem, protocol.extractor, protocol.official)
 
-    real = {**entry, "weights": None, "num_generated": 0, "seed": None, "labels": None}
-
-    splits, per_split = real_splits(len(train.logits), settings)
-    score = inception_score(train.logits, splits)
-    details = {
-        **real,
-        "num_real": len(train.logits),
-        "splits": splits,
-        "images_per_split": per_split,
-        "shuffle_seed": SHUFFLE_SEED,
-        "formula": f"{IS_FORMULA}, of real images; splits as near as can be to the size of those "
-        "of the generated images, since IS depends on it",
-    }
-    measurements.add(key("real_is_mean"), score.mean, details)
-    measurements.add(key("real_is_std"), score.std, details)
-
-    if protocol.heldout_accuracy is not None:
-        measurements.add(
-            key("heldout_accuracy"),
-            protocol.heldout_accuracy,
-            {
-                **real,
-                "num_real": protocol.num_heldout,
-                "reference_split": "heldout",
-                "formula": "share of held-out real images that the classifier, trained on the "
-                "training split alone, recognises as what they are",
-            },
-        )
-    if floor is None:
-        return
-    against = {
-        **real,
-        "compared_split": "heldout",
-        "num_compared": floor.count,
-        "num_real": train.moments.count,
-    }
-    measurements.add(
-        key("floor_fid"),
-        fid(floor.collected.moments, train.moments),
-        {
-            **against,
-            "formula": f"{FID_FORMULA}, held-out in the place of generated images; FID is biased "
-            "upward the more, the fewer they are, so compare matched_fid with it",
-        },
+    nothing = {"weights": None, "num_generated": 0, "seed": None, "labels": None}
+    itself = Subject(
+        images=reference.train,
+        key=lambda stem: key(f"real_{stem}"),
+        entry={**entry, **nothing, "num_real": len(real.pool)},
+        resampled="the real images",
     )
-    size = min(settings.kid_subset_size, floor.count, len(train.features))
-    floor_kid = kid(floor.collected.features, train.features, settings.kid_subsets, size)
-    details = {
-        **against,
-        "num_real": len(train.features),
-        "subsets": settings.kid_subsets,
-        "subset_size": size,
-        "shuffle_seed": SHUFFLE_SEED,
-        "formula": f"{KID_FORMULA}, held-out in the place of generated images",
-    }
-    measurements.add(key("floor_kid_mean"), floor_kid.mean, details)
-    measurements.add(key("floor_kid_std"), floor_kid.std, details)
+    if "is" in settings.metrics:
+        splits, _ = real_splits(len(real.pool), settings)
+        measure_inception_score(
+            measurements,
+            itself,
+            real.pool_logits,
+            splits,
+            settings,
+            f"{IS_FORMULA}, of real images; splits as near as can be to the size of those of the "
+            "generated images, since IS depends on it",
+        )
+    if "accuracy" in settings.metrics and protocol.heldout_accuracy is not None:
+        _add_heldout_accuracy(measurements, itself, key, reference, settings)
+    if floor is not None:
+        heldout = Subject(
+            images=floor.collected,
+            key=lambda stem: key(f"floor_{stem}"),
+            entry={**itself.entry, "compared_split": "heldout", "num_compared": floor.count},
+            resampled="the held-out images",
+        )
+        _measure_floor(measurements, heldout, real, settings)
+
+
+def _measure_floor(
+    measurements: Measurements,
+    heldout: Subject,
+    real: RealFacts,
+    settings: EvaluateSettings,
+) -> None:
+    """Held-out images in the place of generated ones."""
+    chosen = set(settings.metrics)
+    if chosen & {"fid", "fid-infinity"}:
+        measure_frechet(measurements, heldout, real, settings)
+    if "kid" in chosen:
+        measure_kid(measurements, heldout, real, settings)
+    if "prc" in chosen:
+        measure_precision_recall(measurements, heldout, real, settings)
+    if chosen & {"prdc", "memorisation"} and real.has_neighbours and real.unseen is not None:
+        if "prdc" in chosen:
+            measure_density_coverage(measurements, heldout, real.unseen, settings)
+        if "memorisation" in chosen and heldout.count >= _FEWEST_HALVES:
+            one, other = split_halves(real.unseen.nearest)
+            half = heldout.with_entry(
+                num_compared=len(one), compared_split="heldout, half against the other half"
+            )
+            measure_memorisation(measurements, half, one, other, len(real.pool), settings)
+    if "intra-fid" in chosen:
+        by_class = distances_by_class(heldout, real, None, settings.bootstrap)
+        if by_class is not None:
+            measure_intra_fid(measurements, heldout, real, by_class, "all held-out", None, settings)
+
+
+def _add_heldout_accuracy(
+    measurements: Measurements,
+    itself: Subject,
+    key: Callable[[str], str],
+    reference: Reference,
+    settings: EvaluateSettings,
+) -> None:
+    accuracy, count = reference.protocol.heldout_accuracy, reference.protocol.num_heldout
+    assert accuracy is not None
+    interval = None
+    if settings.bootstrap:
+        deviation = (accuracy * (1 - accuracy) / count) ** 0.5
+        how = "the bootstrap of the held-out images"
+        interval = around(accuracy, deviation, how, lowest=0, highest=1)
+    measurements.add(
+        key("heldout_accuracy"),
+        accuracy,
+        {
+            **itself.entry,
+            "num_real": count,
+            "reference_split": "heldout",
+            "formula": "share of held-out real images that the classifier, trained on the "
+            "training split alone, recognises as what they are",
+        },
+        interval,
+    )
 
 
 def real_splits(num_real: int, settings: EvaluateSettings) -> tuple[int, int]:

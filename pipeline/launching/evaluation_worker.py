@@ -10,6 +10,7 @@ from pipeline.data.manifest import Manifest, read_manifest
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
 from pipeline.evaluation.extractors.weight_sources import WeightSources, weight_sources
+from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.sample_files import GRID_FILE
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.tracking.connection import resolve_uri
@@ -68,8 +69,7 @@ def evaluate_in_group(
             protocol = json.loads(paths.files.protocol.read_text(encoding="utf-8"))
             print(json.dumps({"metrics": metrics, "protocol": protocol}))
         else:
-            for key, value in metrics.items():
-                print(f"{key:<40} {value:.4f}")
+            print(*lines(metrics), sep="\n")
         open_finished_run(params, paths.model).log_evaluation(
             metrics,
             files=[paths.files.protocol],

@@ -19,24 +19,28 @@ from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate, read_outs
 from tests.evaluation.subjects import write_model, write_stripes
 
+MATCHED = ("fid", "precision", "recall", "density", "coverage", "intra_fid")
 PER_MODEL = (
-    "fid",
-    "matched_fid",
+    *MATCHED,
+    *(f"matched_{stem}" for stem in MATCHED),
     "is_mean",
-    "is_std",
     "kid_mean",
-    "kid_std",
+    "memorisation_ratio",
+    "memorised_share",
     "accuracy",
     "accuracy_min_class",
 )
 OF_REAL_DATA = (
-    "real_is_mean",
-    "real_is_std",
-    "heldout_accuracy",
-    "floor_fid",
+    *(f"floor_{stem}" for stem in MATCHED),
     "floor_kid_mean",
-    "floor_kid_std",
+    "floor_memorisation_ratio",
+    "floor_memorised_share",
+    "real_is_mean",
+    "heldout_accuracy",
 )
+SPREADS_PER_MODEL = ("is_std", "kid_std")
+SPREADS_OF_REAL_DATA = ("real_is_std", "floor_kid_std")
+ENDS = ("_ci95_low", "_ci95_high")
 EVERY_ENTRY = (
     "dataset",
     "dataset_digest",
@@ -65,21 +69,29 @@ def evaluated(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_every_number_has_its_protocol(evaluated: Path, prepared: Prepared) -> None:
     metrics, protocol = read_outs(evaluated)
-    expected = {f"{name}_dataset_cnn{raw}" for name in PER_MODEL for raw in ("", "_raw")}
-    expected |= {f"{name}_dataset_cnn" for name in OF_REAL_DATA}
-    expected |= {"within_class_std_ratio", "within_class_std_ratio_raw"}
-    assert set(metrics) == set(protocol) == expected
+    of_model = {f"{name}_dataset_cnn{raw}" for name in PER_MODEL for raw in ("", "_raw")}
+    of_real_data = {f"{name}_dataset_cnn" for name in OF_REAL_DATA}
+    with_interval = of_model | of_real_data
+    of_model |= {f"{name}_dataset_cnn{raw}" for name in SPREADS_PER_MODEL for raw in ("", "_raw")}
+    of_model |= {"within_class_std_ratio", "within_class_std_ratio_raw"}
+    of_real_data |= {f"{name}_dataset_cnn" for name in SPREADS_OF_REAL_DATA}
+    ends = {key + end for key in with_interval for end in ENDS}
+    assert set(metrics) == set(protocol) == of_model | of_real_data | ends
+    for key in with_interval:
+        low, high = (metrics[key + end] for end in ENDS)
+        assert low <= metrics[key] <= high, key
+        assert "standard deviations of" in protocol[key]["interval"]
     weights = sha256_file(prepared.reference / "dataset-cnn" / "weights.safetensors")
     for key, entry in protocol.items():
         assert not set(EVERY_ENTRY) - set(entry), key
         assert entry["dataset_digest"] == prepared.manifest.digest
         if entry["extractor"] is not None:
             assert (entry["extractor"], entry["weights_sha256"]) == ("dataset-cnn", weights)
-        of_model = key.removesuffix("_raw").removesuffix("_dataset_cnn") not in OF_REAL_DATA
+        number = key.removesuffix(ENDS[0]).removesuffix(ENDS[1])
         assert entry["weights"] == (
-            None if not of_model else "raw" if key.endswith("_raw") else "EMA"
+            None if number in of_real_data else "raw" if number.endswith("_raw") else "EMA"
         ), key
-        assert (entry["num_generated"] > 0) == of_model
+        assert (entry["num_generated"] > 0) == (number in of_model)
 
 
 def test_the_protocol_states_the_counts(evaluated: Path, prepared: Prepared) -> None:

@@ -25,10 +25,14 @@ from pipeline.evaluation.foreign.survey import one_size, survey
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import open_real_side
-from pipeline.evaluation.real_side import choose_floor, measure_real_side
+from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.real_side import measure_real_side
 from pipeline.evaluation.reference_folder import Reference, ReferenceProtocol
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.versions import library_versions
+
+MAX_KEPT = 50_000
+"""Images in the place of real ones whose features are kept, as of a data set's training split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +92,14 @@ def score_against_dataset(images: str, shards: Path, scorer: Scorer) -> Scored:
         for generated, extractor, reference in zip(
             collected, sides.extractors, sides.references, strict=True
         ):
-            _measure(measurements, generated, extractor, reference, scorer.settings)
+            _measure(
+                measurements,
+                generated,
+                extractor,
+                reference,
+                manifest.class_names,
+                scorer.settings,
+            )
     return Scored(measurements, subject.rejected, _notes(subject, labelling))
 
 
@@ -105,6 +116,9 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
     recipe = Recipe(resolution=size, channels=channels)
     subject, real = (ImageSet(o, s, recipe) for o, s in zip(origins, seen, strict=True))
     names = real.origin.class_names or own_classes(real.seen.labels)
+    # The numbers of these classes are not those of a classifier that knows others.
+    families = [name for name in scorer.settings.metrics if name != "accuracy"]
+    settings = dataclasses.replace(scorer.settings, metrics=families)
     labelling = number_classes(subject.seen.labels, names)
     extractors = [
         open_extractor(
@@ -119,7 +133,9 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
     crew = Crew.on(scorer.device)
     with exact_arithmetic():
         collected = collect(subject, extractors, labelling, crew)
-        compared = collect(real, extractors, number_classes(real.seen.labels, names), crew)
+        compared = collect(
+            real, extractors, number_classes(real.seen.labels, names), crew, MAX_KEPT
+        )
         measurements = Measurements(
             {
                 "dataset": None,
@@ -130,7 +146,7 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
         )
         for generated, train, extractor in zip(collected, compared, extractors, strict=True):
             reference = _reference(real, train, extractor, len(names or ()))
-            _measure(measurements, generated, extractor, reference, scorer.settings)
+            _measure(measurements, generated, extractor, reference, names, settings)
     return Scored(
         measurements,
         (*subject.rejected, *real.rejected),
@@ -152,14 +168,15 @@ def _measure(
     generated: Collected,
     extractor: Extractor,
     reference: Reference,
+    class_names: Sequence[str] | None,
     settings: EvaluateSettings,
 ) -> None:
     count = generated.moments.count
     settings = dataclasses.replace(settings, num_samples=count)
-    floor = choose_floor(reference, count)
+    real = RealFacts.of(reference, count, class_names)
     entry = extractor.describe()
-    measure_model_side(measurements, generated, reference, floor, settings, entry, "")
-    measure_real_side(measurements, reference, floor, settings, {**entry, "images": None})
+    measure_model_side(measurements, generated, real, settings, entry, "")
+    measure_real_side(measurements, real, settings, {**entry, "images": None})
 
 
 def _reference(

@@ -46,34 +46,50 @@ class ClassDistances:
         return float(known.mean()) if len(known) else float("nan")
 
 
+class ClassAccumulator:
+    """Takes the generated images of one class after the other, so that few need be in memory."""
+
+    def __init__(self, real: ClassFeatures, num_classes: int, replicates: int = 0) -> None:
+        """Generated images are resampled within their class, 0 or 2 and more times."""
+        self._real = real
+        self._replicates = replicates
+        self._distances = np.full(num_classes, np.nan)
+        self._variances = np.zeros(num_classes)
+        self._counts = np.zeros((2, num_classes), np.int64)
+
+    def add(self, label: int, features: Features) -> None:
+        """All generated features [n, d] of a class."""
+        real = self._real(label)
+        self._counts[:, label] = count, _ = len(features), len(real)
+        if min(count, len(real)) < 2:
+            return
+        resampled = ResampledFrechet(features, Normal.of_features(real))
+        self._distances[label] = resampled.all()
+        if self._replicates:
+            draws = resampled_rows(count, self._replicates)
+            again = [resampled.prefixes(rows, [count])[0] for rows in draws]
+            self._variances[label] = deviation_of(again) ** 2
+
+    def result(self) -> ClassDistances:
+        """Of the classes that were added."""
+        num_known = max(1, int(np.isfinite(self._distances).sum()))
+        deviation = float(np.sqrt(self._variances.sum())) / num_known
+        return ClassDistances(
+            distances=self._distances,
+            deviation=deviation if self._replicates else None,
+            num_generated=tuple(self._counts[0].tolist()),
+            num_real=tuple(self._counts[1].tolist()),
+        )
+
+
 def intra_fid(
     generated: ClassFeatures, real: ClassFeatures, num_classes: int, replicates: int = 0
 ) -> ClassDistances:
-    """Asks for the features of one class after the other, so that few need be in memory.
-
-    Generated images are resampled within their class for the deviation, `replicates` times.
-    """
-    distances = np.full(num_classes, np.nan)
-    variances = np.zeros(num_classes)
-    counts = []
+    """The distances within all classes; see `ClassAccumulator`."""
+    accumulator = ClassAccumulator(real, num_classes, replicates)
     for label in range(num_classes):
-        ours, theirs = generated(label), real(label)
-        counts.append((len(ours), len(theirs)))
-        if min(counts[-1]) < 2:
-            continue
-        resampled = ResampledFrechet(ours, Normal.of_features(theirs))
-        distances[label] = resampled.all()
-        if replicates:
-            draws = resampled_rows(len(ours), replicates)
-            again = [resampled.prefixes(rows, [len(ours)])[0] for rows in draws]
-            variances[label] = deviation_of(again) ** 2
-    num_known = max(1, int(np.isfinite(distances).sum()))
-    return ClassDistances(
-        distances=distances,
-        deviation=float(np.sqrt(variances.sum())) / num_known if replicates else None,
-        num_generated=tuple(count for count, _ in counts),
-        num_real=tuple(count for _, count in counts),
-    )
+        accumulator.add(label, generated(label))
+    return accumulator.result()
 
 
 def rows_by_class(labels: npt.NDArray[np.int64], num_classes: int) -> list[npt.NDArray[np.int64]]:

@@ -1,0 +1,1 @@
+"""The metrics by family: each measures a set of images against the real side."""
