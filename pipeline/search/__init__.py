@@ -1,1 +1,1 @@
-"""Studies: which trials a search runs, and what came of them."""
+"""Studies: many runs that differ in named keys, tried, compared and never lost."""

@@ -26,6 +26,7 @@ def open_tracker(
     uri: str | None,
     experiment: str,
     tags: Mapping[str, str] | None = None,
+    run_name: str | None = None,
 ) -> Tracker:
     """Writes `stats.jsonl` in any case, and mirrors it in MLflow for kind `mlflow`.
 
@@ -40,7 +41,8 @@ def open_tracker(
         run_dir,
         uri=uri,
         experiment=experiment,
-        run_name=(
+        run_name=run_name
+        or (
             f"{description['variant']} {manifest.name}-{manifest.resolution} "
             f"{settings.total_kimg:g}kimg {run_key[:8]}"
         ),

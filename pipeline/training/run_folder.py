@@ -5,29 +5,35 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.errors import UserError
 from pipeline.storage.atomic import write_json
 
 KEY_LENGTH = 12  # characters of the key that name the folder
+_POLL_S = 0.25
 
 
 @contextmanager
 def open_run_folder(
-    runs_dir: Path, run_key: str, identity: Mapping[str, Any], restart: bool = False
+    runs_dir: Path,
+    run_key: str,
+    identity: Mapping[str, Any],
+    restart: bool = False,
+    patience_s: float = 0.0,
 ) -> Iterator[Path]:
     """Yields the locked folder of `run_key`, whose `config.json` holds `identity`.
 
-    `restart` empties it first. Raises UserError when another process writes it, or when it holds
-    another identity than its key promises.
+    `restart` empties it first. Raises UserError when another process writes it for longer than
+    `patience_s`, or when it holds another identity than its key promises.
     """
     run_dir = runs_dir / run_key[:KEY_LENGTH]
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(run_dir):
+    with _locked(run_dir, patience_s):
         if restart:
             _empty(run_dir)
         _check_identity(run_dir / "config.json", identity)
@@ -35,22 +41,31 @@ def open_run_folder(
 
 
 @contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
+def _locked(run_dir: Path, patience_s: float) -> Iterator[None]:
     # flock ends with the process that holds it, however that dies.
+    deadline = time.monotonic() + patience_s
     with open(run_dir / "lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        while not (ours := _try_lock(lock)) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        if not ours:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise UserError(
                 f"{run_dir} is being written by process {holder}; wait for it or stop it "
                 f"(kill {holder})"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def _try_lock(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _empty(run_dir: Path) -> None:

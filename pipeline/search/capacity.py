@@ -1,0 +1,56 @@
+"""Whether a cluster can hold a trial at all, and how many at a time."""
+
+from collections.abc import Mapping
+
+import ray
+from ray._private.state import state as ray_state
+
+from pipeline.config.search import StudySection
+from pipeline.errors import UserError
+
+
+def bundle_of(section: StudySection) -> dict[str, float]:
+    """What each process of a trial reserves. Raises UserError when that is nothing."""
+    given = section.resources_per_worker
+    if any(amount < 0 for amount in given.values()) or (given and not any(given.values())):
+        raise UserError(
+            f"resources_per_worker = {given} reserves nothing; give positive amounts, such as "
+            "{CPU: 1} or {CPU: 2, GPU: 0.5}"
+        )
+    fractions = [name for name, amount in given.items() if amount > 1 and amount % 1]
+    if fractions:
+        raise UserError(
+            f"resources_per_worker: {fractions[0]} = {given[fractions[0]]:g} is neither a part of "
+            "one nor a whole number"
+        )
+    return {name: amount for name, amount in given.items() if amount} or {"CPU": 1}
+
+
+def trials_at_a_time(section: StudySection) -> int:
+    """How many trials the connected cluster holds, with all nodes that its autoscaler may add.
+
+    Raises UserError when it can never hold one.
+    """
+    bundle, count = bundle_of(section), section.workers_per_trial
+    growth = ray_state.get_max_resources_from_cluster_config()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(_count(bundle, node) for node in nodes)
+    if growth is not None:
+        room = max(room, _count(bundle, growth))
+    if room < count:
+        most = growth or ray.cluster_resources()
+        raise UserError(
+            f"workers_per_trial = {count} of {_text(bundle)} each never fit: the Ray cluster has "
+            f"{_text(most)}{' at most' if growth else ''}, room for {room}; lower "
+            "workers_per_trial or resources_per_worker, or name a larger cluster in RAY_ADDRESS"
+        )
+    return max(1, room // count)
+
+
+def _count(bundle: Mapping[str, float], resources: Mapping[str, float]) -> int:
+    return min(int(resources.get(name, 0) / amount + 1e-9) for name, amount in bundle.items())
+
+
+def _text(resources: Mapping[str, float]) -> str:
+    own = {n: a for n, a in sorted(resources.items()) if ":" not in n and "memory" not in n}
+    return "{" + ", ".join(f"{name}: {amount:g}" for name, amount in own.items()) + "}"

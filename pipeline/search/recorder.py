@@ -1,0 +1,63 @@
+"""What the driver of a study does with news of its trials: journal, history, results on disk."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline.search.history import History, Status, Trial
+from pipeline.search.journal import Event, Journal
+from pipeline.search.study import Config, Study, trial_id
+
+_FACTS = ("run_dir", "run_key", "mlflow_run_id")
+
+
+class Recorder:
+    """Everything that a searcher or a scheduler decides by goes through it first."""
+
+    def __init__(
+        self, study: Study, journal: Journal, history: History, on_end: Callable[[], None]
+    ) -> None:
+        """`on_end` is called after a trial's end is on disk."""
+        self.study = study
+        self.history = history
+        self.interrupted: str | None = None
+        """Why the driver is stopping; trials that end from then on are not over."""
+        self._journal = journal
+        self._on_end = on_end
+
+    def add_trials(self, index: int, config: Config) -> list[Trial]:
+        """Makes the trials of a configuration, one a seed."""
+        ids = []
+        for seed in self.study.section.seeds:
+            ids.append(trial_id(index, seed))
+            self._tell(
+                {"event": "trial", "id": ids[-1], "index": index, "seed": seed, "config": config}
+            )
+        return [self.history.trials[id] for id in ids]
+
+    def report(self, result: Mapping[str, Any]) -> None:
+        """A trial's report: `id`, `kimg`, `value` and what is known of its run."""
+        self._tell(
+            {
+                "event": "report",
+                **{name: result.get(name) for name in ("id", "kimg", "value", *_FACTS)},
+            }
+        )
+
+    def exploit(self, id: str, config: Config, parent: dict[str, Any]) -> None:
+        """A member of a population takes over another's state."""
+        self._tell({"event": "exploit", "id": id, "config": config, "parent": parent})
+
+    def end(
+        self, id: str, status: Status, message: str = "", mlflow_run_id: str | None = None
+    ) -> None:
+        """A trial is over; not so where the driver is stopping or the trial only was preempted."""
+        if status == "unfinished" or self.history.trials[id].is_over:
+            return
+        event = {"event": "end", "id": id, "status": status, "message": message}
+        self._tell({**event, "mlflow_run_id": mlflow_run_id})
+        self._on_end()
+
+    def _tell(self, event: Event) -> None:
+        if self.history.apply(event):
+            self._journal.append({**event, "time": round(time.time(), 3)})

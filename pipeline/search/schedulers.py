@@ -1,0 +1,123 @@
+"""Ray's schedulers, with all that they decide by in the study's journal.
+
+Ray does not keep a scheduler's state over a restore (issue 30838 of its repository); here it is
+made anew from the journal.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from pipeline.search.journal import Event
+from pipeline.search.recorder import Recorder
+
+_WORST = 1e30  # for a value that is not finite; with infinity Ray's percentiles are not numbers
+
+
+class Recorded:
+    """Beside one of Ray's schedulers: every report and every end is recorded first."""
+
+    recorder: Recorder
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Ray's hook for a report."""
+        self.recorder.report(result)
+        if result["kimg"] >= self.recorder.study.section.max_kimg:
+            return TrialScheduler.CONTINUE  # it ends by itself
+        return self.decide(tune_controller, trial, {**result, "value": self._number(result)})
+
+    def decide(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether the trial goes on; `value` is a number here."""
+        return super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Ray's hook for an end: the trial's own, a scheduler's decision, or the driver's."""
+        if "outcome" in result:
+            self.recorder.end(
+                result["id"], result["outcome"], result["message"], result["mlflow_run_id"]
+            )
+        elif self.recorder.interrupted is None:
+            self.recorder.end(result["id"], "stopped", "", result["mlflow_run_id"])
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Ray's hook for a trial that failed too often."""
+        error = trial.get_error()
+        lines = str(error).strip().splitlines() if error is not None else []
+        self.recorder.end(trial.config["trial"]["id"], "failed", lines[-1] if lines else "it died")
+        super().on_trial_error(tune_controller, trial)  # type: ignore[misc]
+
+    def _number(self, result: dict[str, Any]) -> float:
+        if result["value"] is not None:
+            return result["value"]
+        return _WORST if self.recorder.study.section.mode == "min" else -_WORST
+
+
+class InOrder(Recorded, FIFOScheduler):
+    """Every trial is trained to its end."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        super().__init__()
+
+
+@dataclass(frozen=True)
+class _Named:
+    """As much of Ray's trial as rungs need, under the study's own id."""
+
+    trial_id: str
+
+
+class Halving(Recorded, AsyncHyperBandScheduler):
+    """ASHA (Li et al. 2020, arXiv 1810.05934) on kimg, whose rungs outlive the driver."""
+
+    def __init__(self, recorder: Recorder, events: Iterable[Event]) -> None:
+        """`events` of the study so far fill the rungs."""
+        self.recorder = recorder
+        self._behind: set[str] = set()
+        section = recorder.study.section
+        super().__init__(
+            time_attr="kimg",
+            metric="value",
+            mode=section.mode,
+            max_t=section.max_kimg,  # type: ignore[arg-type]
+            grace_period=section.first_rung_kimg,  # type: ignore[arg-type]
+            reduction_factor=section.reduction_factor,
+        )
+        for event in events:
+            if event["event"] == "trial":
+                super().on_trial_add(None, _Named(event["id"]))  # type: ignore[arg-type]
+            elif event["event"] == "report" and event["kimg"] < section.max_kimg:
+                self._judge(event["id"], {**event, "value": self._number(event)})
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Ray's hook for a new trial."""
+        name = _Named(trial.config["trial"]["id"])
+        super().on_trial_add(tune_controller, name)  # type: ignore[arg-type]
+
+    def decide(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self._judge(result["id"], result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Ray's hook for a trial that is dropped before it ran; it stays in the rungs."""
+
+    def rungs(self) -> dict[float, dict[str, float]]:
+        """By kimg, the values of the trials that reached it."""
+        sign = self._metric_op
+        return {
+            kimg: {id: value / sign for id, value in recorded.items()}
+            for kimg, recorded in self._brackets[0]._rungs
+        }
+
+    def behind(self) -> set[str]:
+        """The trials that were told to stop."""
+        return set(self._behind)
+
+    def _judge(self, id: str, result: dict[str, Any]) -> str:
+        # A trial that was told to stop and killed before it could is told again.
+        if id not in self._behind:
+            decision = super().on_trial_result(None, _Named(id), result)
+            if decision == TrialScheduler.STOP:
+                self._behind.add(id)
+        return TrialScheduler.STOP if id in self._behind else TrialScheduler.CONTINUE
