@@ -95,17 +95,18 @@ def load_params(
         content = {}
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as `train:`, not {content!r}")
-    return _validated(with_values(content, values or {}), str(path))
+    return parse_params(with_values(content, values or {}), str(path))
 
 
 def override(params: Params, values: Mapping[str, Any]) -> Params:
     """The parameters with other values at dotted keys; raises UserError as `load_params` does."""
     content = params.model_dump(exclude={"search"})
-    changed = _validated(with_values(content, values), "params.yaml")
+    changed = parse_params(with_values(content, values), "params.yaml")
     return changed.model_copy(update={"search": params.search})
 
 
-def _validated(content: Mapping[str, Any], origin: str) -> Params:
+def parse_params(content: Mapping[str, Any], origin: str) -> Params:
+    """Checks nested sections that `origin` held; raises UserError as `load_params` does."""
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -119,8 +120,14 @@ def describe(*sections: type[Section]) -> str:
         name = section.__name__.removesuffix("Section").lower()
         lines.append(f"{name}: {(section.__doc__ or '').strip()}")
         for key, field in section.model_fields.items():
-            default = "null" if field.default is None else field.default
-            lines.append(f"  {key + ' = ' + str(default):<36} {field.description}")
+            default = field.get_default(call_default_factory=True)
+            if field.is_required():
+                stated = key
+            elif isinstance(default, BaseModel):
+                stated = f"{key}: ..."
+            else:
+                stated = f"{key} = {'null' if default is None else default}"
+            lines.append(f"  {stated:<36} {field.description}")
         lines.append("")
     return "\n".join(lines)
 

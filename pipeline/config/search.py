@@ -1,11 +1,13 @@
 """The `search` section of `params.yaml`: studies as data."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.sections import Float, ModelSection, Section, TrainSection
+from pipeline.errors import UserError
 
 # What a study has keys of its own for.
 _OWN_KEYS = {
@@ -182,6 +184,21 @@ class SearchSection(Section):
         if found:
             raise ValueError("; and ".join(found))
         return self
+
+
+def change_study(name: str, section: StudySection, changes: Mapping[str, Any]) -> StudySection:
+    """The section with other values; raises UserError for what is not valid."""
+    try:
+        changed = StudySection.model_validate({**section.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"study {name}: {key} = {first['input']!r} is not valid: {first['msg']}"
+        ) from None
+    if mistakes := changed.mistakes():
+        raise UserError(f"study {name}: {'; and '.join(mistakes)}")
+    return changed
 
 
 def _check_key(key: str) -> str | None:

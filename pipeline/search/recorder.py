@@ -15,7 +15,7 @@ class Recorder:
     """Everything that a searcher or a scheduler decides by goes through it first."""
 
     def __init__(
-        self, study: Study, journal: Journal, history: History, on_end: Callable[[], None]
+        self, study: Study, journal: Journal, history: History, on_end: Callable[[Trial], None]
     ) -> None:
         """`on_end` is called after a trial's end is on disk."""
         self.study = study
@@ -56,7 +56,7 @@ class Recorder:
             return
         event = {"event": "end", "id": id, "status": status, "message": message}
         self._tell({**event, "mlflow_run_id": mlflow_run_id})
-        self._on_end()
+        self._on_end(self.history.trials[id])
 
     def _tell(self, event: Event) -> None:
         if self.history.apply(event):

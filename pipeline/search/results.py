@@ -1,165 +1,176 @@
-"""`results.json`: all that a study found, for the page, MLflow, `--apply` and DVC."""
+"""What a study found: every trial, configurations over their seeds, and the best of them."""
 
-import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+import statistics
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.search.configurations import best_configuration
-from pipeline.search.trial_result import TrialResult, TrialStatus
+from scipy.stats import t as student
+
+from pipeline.search.history import History, Trial, fold
+from pipeline.search.journal import JOURNAL_NAME, read_journal
+from pipeline.search.study import Config
+from pipeline.search.study_folder import read_study
 from pipeline.storage.atomic import write_json
 
 RESULTS_NAME = "results.json"
-_FORMAT = 1
-_MODES = ("min", "max")
-
-Mode = Literal["min", "max"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyData:
-    """The images that a study's trials were trained on and measured against."""
+class ConfigResult:
+    """A configuration over its seeds."""
 
-    name: str
-    kind: str
-    """Of `data.source`: digits, cifar10, ..."""
-    digest: str
-    resolution: int
-    """Side, pixels."""
-    num_classes: int
+    index: int
+    config: Config
+    trials: tuple[Trial, ...]
+    """In the order of the study's seeds."""
+    value: float | None
+    """Mean of the trials that were trained to the end; None where there is none."""
+    ci95: tuple[float, float] | None
+    """Of the mean over seeds, by Student's t; None for fewer than two values."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every seed was trained to the end and has a value."""
+        return all(t.status == "complete" and t.value is not None for t in self.trials)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResults:
-    """What a study was, and how far its trials came."""
+    """Everything that a page about a study needs."""
 
     study: str
     metric: str
-    """Of the status records: fid2k_dataset_cnn, ..."""
-    mode: Mode
-    """Which way the metric is better."""
-    finished: bool
-    """Whether no trial is left to run."""
-    max_kimg: float
-    """Length of a trial, thousands of real images."""
-    seeds: tuple[int, ...]
-    """Each configuration was to be trained with each of these."""
-    space: Mapping[str, Mapping[str, Any]]
-    """What varied: `train.g_lr` -> `{loguniform: [1e-5, 1e-3]}`."""
-    trials: tuple[TrialResult, ...]
-    """In the order of their ids' making."""
-    searcher: str = "grid"
-    scheduler: str = "none"
-    rungs_kimg: tuple[float, ...] = ()
-    """Where trials were compared and stopped."""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Other keys of params.yaml that the study sets for all of its trials."""
-    budget_params: Mapping[str, Any] = field(default_factory=dict)
-    """The same from the command line and `--smoke`: no part of what the study recommends."""
-    base_params: Mapping[str, Any] = field(default_factory=dict)
-    """Sections `data`, `model` and `train` of params.yaml as they stood when the study began."""
-    protocol: Mapping[str, Any] = field(default_factory=dict)
-    """How the metric was measured, as an entry of protocol.json says it; empty if not known."""
-    data: StudyData | None = None
+    mode: str
+    """min or max."""
+    section: dict[str, Any]
+    """The study as `params.yaml` has it, with what the command line changed."""
+    params: dict[str, Any]
+    """The sections `data`, `reference`, `model` and `train` that all trials share."""
+    dataset_digest: str
+    trials: tuple[Trial, ...]
+    configs: tuple[ConfigResult, ...]
+    best: ConfigResult | None
+    """By the mean value, among those complete over all seeds; else among those with any value."""
 
-
-def write_results(folder: Path, results: StudyResults) -> None:
-    """Writes `results.json` atomically; values that are not finite become null."""
-    content = asdict(results)
-    best = best_configuration(results.trials, results.seeds, results.mode)
-    head = {name: content.pop(name) for name in ("study", "metric", "mode")}
-    head["best"] = best and {
-        "config": dict(best.config),
-        "value": best.mean,
-        "ci95": None if best.ci95 is None else list(best.ci95),
-        "seeds": [trial.seed for trial in best.finished],
-    }
-    head["trials"] = content.pop("trials")
-    write_json(folder / RESULTS_NAME, _finite({"format": _FORMAT, **head, **content}))
+    def to_json(self) -> dict[str, Any]:
+        """The content of `results.json`."""
+        best = self.best
+        return {
+            "study": self.study,
+            "metric": self.metric,
+            "mode": self.mode,
+            "best": None
+            if best is None
+            else {"config": best.config, "value": best.value, "ci95": _listed(best.ci95)},
+            "configs": [
+                {"index": c.index, "config": c.config, "value": c.value, "ci95": _listed(c.ci95)}
+                for c in self.configs
+            ],
+            "trials": [
+                {
+                    "id": trial.id,
+                    "config": trial.config,
+                    "seed": trial.seed,
+                    "status": trial.status,
+                    "kimg": trial.kimg,
+                    "value": trial.value,
+                    "mlflow_run_id": trial.mlflow_run_id,
+                    "run_dir": trial.run_dir,
+                    "message": trial.message,
+                    "reports": [[report.kimg, report.value] for report in trial.reports],
+                }
+                for trial in self.trials
+            ],
+        }
 
 
 def study_results(folder: Path) -> StudyResults:
-    """What a study's folder holds; raises UserError where that is missing or damaged."""
-    path = folder / RESULTS_NAME
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return _parsed(content)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; `python tune.py --study {folder.name}` makes it"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error!r}); `python tune.py --study {folder.name}` writes it anew"
-        ) from None
-
-
-def _parsed(content: Mapping[str, Any]) -> StudyResults:
-    if content["format"] != _FORMAT:
-        raise ValueError(f"format {content['format']!r}, not {_FORMAT}")
-    if content["mode"] not in _MODES:
-        raise ValueError(f"mode {content['mode']!r}")
-    data = content["data"]
+    """What the folder of a study holds so far; raises UserError for one that is none."""
+    described = read_study(folder)
+    history = fold(read_journal(folder / JOURNAL_NAME))
+    identity, section = described["identity"], described["section"]
+    configs = config_results(history)
     return StudyResults(
-        study=_text(content["study"]),
-        metric=_text(content["metric"]),
-        mode=cast(Mode, content["mode"]),
-        finished=bool(content["finished"]),
-        max_kimg=float(content["max_kimg"]),
-        seeds=tuple(int(seed) for seed in content["seeds"]),
-        space={_text(key): dict(values) for key, values in content["space"].items()},
-        trials=tuple(_trial(trial) for trial in content["trials"]),
-        searcher=_text(content["searcher"]),
-        scheduler=_text(content["scheduler"]),
-        rungs_kimg=tuple(float(rung) for rung in content["rungs_kimg"]),
-        params=dict(content["params"]),
-        budget_params=dict(content["budget_params"]),
-        base_params=dict(content["base_params"]),
-        protocol=dict(content["protocol"]),
-        data=None if data is None else StudyData(**data),
+        study=identity["study"],
+        metric=identity["metric"],
+        mode=section["mode"],
+        section=section,
+        params=identity["params"],
+        dataset_digest=identity["dataset_digest"],
+        trials=tuple(history.trials.values()),
+        configs=configs,
+        best=_best(configs, section["mode"]),
     )
 
 
-def _trial(content: Mapping[str, Any]) -> TrialResult:
-    if content["status"] not in get_args(TrialStatus):
-        raise ValueError(f"status {content['status']!r}")
-    return TrialResult(
-        id=_text(content["id"]),
-        config=dict(content["config"]),
-        seed=int(content["seed"]),
-        status=cast(TrialStatus, content["status"]),
-        kimg=float(content["kimg"]),
-        value=_optional(float, content["value"]),
-        mlflow_run_id=_optional(_text, content["mlflow_run_id"]),
-        history=tuple(
-            (float(seen), math.nan if value is None else float(value))
-            for seen, value in content["history"]
-        ),
-        seconds=_optional(float, content["seconds"]),
-        run_key=_optional(_text, content["run_key"]),
-        error=_optional(_text, content["error"]),
-    )
+def write_results(folder: Path) -> StudyResults:
+    """Writes `results.json` of a study's folder, atomically, and returns what it holds."""
+    results = study_results(folder)
+    write_json(folder / RESULTS_NAME, results.to_json())
+    return results
 
 
-def _optional(read: Callable[[Any], T], value: Any) -> T | None:
-    return None if value is None else read(value)
+def config_results(history: History) -> tuple[ConfigResult, ...]:
+    """The configurations of a history, in the order of their making."""
+    results = []
+    for index in sorted({trial.index for trial in history.trials.values()}):
+        trials = tuple(history.of_index(index))
+        values = [t.value for t in trials if t.status == "complete" and t.value is not None]
+        results.append(
+            ConfigResult(
+                index=index,
+                config=trials[0].config,
+                trials=trials,
+                value=statistics.fmean(values) if values else None,
+                ci95=_interval(values),
+            )
+        )
+    return tuple(results)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
+def format_table(results: StudyResults) -> str:
+    """Every trial as a line of plain text, and the best configuration below."""
+    keys = list(results.section["space"])
+    rows = [["trial", *keys, "seed", "status", "kimg", results.metric]]
+    for trial in results.trials:
+        value = "-" if trial.value is None else f"{trial.value:.4g}"
+        settings = [_text(trial.config[key]) for key in keys]
+        rows.append([trial.id, *settings, str(trial.seed), trial.status, f"{trial.kimg:g}", value])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    best = results.best
+    if best is None:
+        lines.append("no trial was trained to the end")
+    else:
+        interval = "" if best.ci95 is None else f", 95 % [{best.ci95[0]:.4g}, {best.ci95[1]:.4g}]"
+        settings = [f"{key}={_text(best.config[key])}" for key in keys]
+        lines.append(f"best: {' '.join(settings)}: {results.metric} {best.value:.4g}{interval}")
+    failed = [trial for trial in results.trials if trial.status == "failed"]
+    lines += [f"{trial.id} failed: {trial.message}" for trial in failed]
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _finite(content: Any) -> Any:
-    """JSON has no nan and no infinity."""
-    if isinstance(content, Mapping):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+def _best(configs: tuple[ConfigResult, ...], mode: str) -> ConfigResult | None:
+    candidates = [c for c in configs if c.is_complete] or [
+        c for c in configs if c.value is not None
+    ]
+    sign = 1 if mode == "min" else -1
+    return min(candidates, key=lambda c: sign * (c.value or 0.0), default=None)
+
+
+def _interval(values: list[float]) -> tuple[float, float] | None:
+    if len(values) < 2:
+        return None
+    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values)
+    mean = statistics.fmean(values)
+    return mean - half / math.sqrt(len(values)), mean + half / math.sqrt(len(values))
+
+
+def _listed(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

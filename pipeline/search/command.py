@@ -1,0 +1,190 @@
+"""What `tune.py` does with its arguments."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pipeline
+from pipeline.config.params import Params, load_params, parse_params
+from pipeline.config.search import StudySection, change_study
+from pipeline.data.reader import Dataset
+from pipeline.data.streaming import open_anywhere
+from pipeline.errors import UserError
+from pipeline.search.cost import estimate
+from pipeline.search.history import History, Trial, fold
+from pipeline.search.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.search.plan import Request, find_section, make_study
+from pipeline.search.proposals import num_configs, propose
+from pipeline.search.recorder import Recorder
+from pipeline.search.results import RESULTS_NAME, format_table, write_results
+from pipeline.search.smoke import prepare_digits
+from pipeline.search.study import Study, study_folder, trial_id
+from pipeline.search.study_folder import open_study_folder, read_study
+from pipeline.tracking.study_runs import prepare_experiment
+
+_SHOWN = 12  # lines of a dry run's sample of trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """The arguments of `tune.py`."""
+
+    request: Request
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """In place of those in params.yaml, by dotted keys."""
+    shards: str = "data/shards"
+    reference: str = "data/reference"
+    resume: bool = False
+    """Whether to take all settings from the study's folder."""
+    restart: bool = False
+    """Whether to forget what there is of the study."""
+
+
+def enter_project(folder: Path | None) -> None:
+    """Makes the project's folder the working directory.
+
+    It is `folder`, else the working directory, else where this package lies. Raises UserError when
+    there is no `params.yaml`.
+    """
+    package = Path(pipeline.__path__[0]).resolve().parent
+    places = [folder] if folder is not None else [Path.cwd(), package]
+    for place in places:
+        if (place / "params.yaml").is_file():
+            os.chdir(place)
+            return
+    raise UserError(
+        f"there is no params.yaml in {' or '.join(map(str, places))}; run this from the project's "
+        "folder or name it with --project"
+    )
+
+
+def run(command: Command) -> None:
+    """Runs a study to its end, from wherever an earlier call stopped, and prints its table.
+
+    Raises UserError for mistakes, before anything starts, and Preempted after a signal.
+    """
+    study, _ = _open_study(command)
+    folder = study_folder(study.name)
+    with open_study_folder(folder, _describe(study, command), command.restart):
+        events = read_journal(folder / JOURNAL_NAME)
+        history = fold(events)
+        if _is_finished(study, history):
+            print(f"{folder} is finished")
+        else:
+            _begin(study, history)
+            _drive(study, events, history, folder)
+        results = write_results(folder)
+    print(format_table(results))
+    print(f"{folder / RESULTS_NAME}")
+    if results.best is None and all(t.status == "failed" for t in results.trials):
+        raise UserError(f"every trial of {study.name} failed; their reasons stand above")
+
+
+def dry_run(command: Command) -> None:
+    """Prints the trials of a study, or a sample of them, and what they cost."""
+    study, dataset = _open_study(command)
+    history = History()
+    while (config := propose(study, history)) is not None:
+        index = history.num_configs
+        for seed in study.section.seeds:
+            history.apply(
+                {
+                    "event": "trial",
+                    "id": trial_id(index, seed),
+                    "index": index,
+                    "seed": seed,
+                    "config": config,
+                }
+            )
+    trials = list(history.trials.values())
+    for trial in trials[:_SHOWN]:
+        settings = ", ".join(f"{key} = {value}" for key, value in trial.config.items())
+        print(f"{trial.id}: {settings}, seed {trial.seed}")
+    if len(trials) > _SHOWN:
+        print(f"... and {len(trials) - _SHOWN} more")
+    if study.section.searcher == "tpe":
+        print("(tpe draws the later ones from what the earlier reach; these are an example)")
+    cost = estimate(study, dataset, trials[0].config)
+    if study.section.scheduler == "asha":
+        print("(at most: asha stops those that are behind)")
+    print(cost.describe())
+
+
+def _open_study(command: Command) -> tuple[Study, Dataset]:
+    request = command.request
+    name = f"{request.study}-smoke" if request.smoke else request.study
+    shards, reference = command.shards, command.reference
+    if command.resume:
+        params, section, paths = _stored(name)
+        shards, reference = paths["shards"], paths["reference"]
+    else:
+        params = load_params(values=command.values)
+        section = find_section(params, request)
+        if request.smoke:
+            params, shards, reference = prepare_digits(params)
+    runtime = params.runtime
+    dataset = open_anywhere(shards, Path(runtime.cache_dir), runtime.cache_gb)
+    return make_study(name, section, params, dataset.manifest, shards, reference), dataset
+
+
+def _stored(name: str) -> tuple[Params, StudySection, dict[str, str]]:
+    path = study_folder(name)
+    stored = read_study(path)
+    origin = f"{path}/study.json"
+    params = parse_params(stored["params"], origin)
+    content = stored["section"]
+    base = StudySection.model_construct(**content)
+    return params, change_study(name, base, {}), stored["paths"]
+
+
+def _describe(study: Study, command: Command) -> dict[str, Any]:
+    return {
+        "identity": study.identity(),
+        "section": study.section.model_dump(),
+        "params": study.params.model_dump(exclude={"search"}),
+        "paths": {"shards": study.shards, "reference": study.reference},
+        "request": asdict(command.request),
+    }
+
+
+def _is_finished(study: Study, history: History) -> bool:
+    if not all(trial.is_over for trial in history.trials.values()):
+        return False
+    enough = history.num_configs >= num_configs(study)
+    return enough or (bool(history.trials) and propose(study, history) is None)
+
+
+def _begin(study: Study, history: History) -> None:
+    over = sum(trial.is_over for trial in history.trials.values())
+    total = num_configs(study) * study.num_seeds
+    print(f"{study.name}: {total} trials by {study.metric}, {over} of them over")
+    runtime = study.params.runtime
+    if runtime.tracker == "mlflow":  # once here: processes that make the tables together all fail
+        prepare_experiment(runtime.tracking_uri, f"{runtime.experiment}-{study.name}")
+
+
+def _drive(study: Study, events: list[Any], history: History, folder: Path) -> None:
+    from pipeline.search.drive import drive  # Ray takes seconds to import
+
+    started = time.monotonic()
+
+    def on_end(trial: Trial) -> None:
+        write_results(folder)
+        value = "no value" if trial.value is None else f"{study.metric} {trial.value:.4g}"
+        over = sum(t.is_over for t in recorder.history.trials.values())
+        print(
+            f"{trial.id} {trial.status} at {trial.kimg:g} kimg, {value} ({over} over, "
+            f"{time.monotonic() - started:.0f} s)",
+            flush=True,
+        )
+
+    journal = Journal(folder / JOURNAL_NAME)
+    recorder = Recorder(study, journal, history, on_end)
+    try:
+        drive(recorder, events, folder)
+    finally:
+        journal.close()
+        write_results(folder)

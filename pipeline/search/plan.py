@@ -1,0 +1,143 @@
+"""From `params.yaml` and the command line to a study that can be trained, or one that cannot."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.params import Params, override
+from pipeline.config.search import StudySection, change_study
+from pipeline.config.training import runtime_settings, train_settings
+from pipeline.data.manifest import Manifest
+from pipeline.errors import UserError
+from pipeline.evaluation.extractors.extractor import metric_key
+from pipeline.evaluation.extractors.names import extractor_name
+from pipeline.search.space import corners
+from pipeline.search.study import EVALUATION, Study, default_metric
+from pipeline.training.settings import check_shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks of a study."""
+
+    study: str
+    num_trials: int | None = None
+    max_kimg: float | None = None
+    seeds: Sequence[int] | None = None
+    smoke: bool = False
+    """Whether the budget is `search.smoke`, and the study a rehearsal beside the real one."""
+
+
+def find_section(params: Params, request: Request) -> StudySection:
+    """The study's section with what the request changes.
+
+    Raises UserError for an unknown name, with the nearest, and for what contradicts itself.
+    """
+    studies = params.search.studies
+    if request.study not in studies:
+        nearest = difflib.get_close_matches(request.study, studies, n=1)
+        hint = f"the nearest is {nearest[0]}; " if nearest else ""
+        known = ", ".join(studies) or "none; the project's own params.yaml has some"
+        raise UserError(
+            f"there is no study {request.study!r} in search.studies of params.yaml; {hint}"
+            f"there are {known}"
+        )
+    changes: dict[str, Any] = {}
+    section = studies[request.study]
+    if request.smoke:
+        smoke = params.search.smoke
+        changes |= {
+            "params": {**section.params, **smoke.params},
+            "max_kimg": smoke.max_kimg,
+            "report_kimg": smoke.report_kimg,
+            "grace_kimg": None,
+            "seeds": smoke.seeds[:1] if section.scheduler == "pbt" else smoke.seeds,
+            "num_trials": min(smoke.num_trials, section.num_trials or smoke.num_trials),
+        }
+    asked = {
+        "num_trials": request.num_trials,
+        "max_kimg": request.max_kimg,
+        "seeds": None if request.seeds is None else list(request.seeds),
+    }
+    changes |= {key: value for key, value in asked.items() if value is not None}
+    return change_study(request.study, section, changes)
+
+
+def make_study(
+    name: str,
+    section: StudySection,
+    params: Params,
+    manifest: Manifest,
+    shards: str,
+    reference: str,
+) -> Study:
+    """The study on the data set of `manifest`.
+
+    Raises UserError for a metric that there is not, and one that lists every combination of its
+    space which the model, the data or the number of workers refuses.
+    """
+    base = override(params, section.params)
+    metric = section.metric or default_metric(base)
+    study = Study(
+        name=name,
+        section=section,
+        params=base,
+        metric=metric,
+        shards=shards,
+        reference=reference,
+        dataset_digest=manifest.digest,
+    )
+    _check_metric(study)
+    _check_combinations(study, manifest)
+    return study
+
+
+def _check_metric(study: Study) -> None:
+    names = [extractor_name(extractor) for extractor in study.params.reference.extractors]
+    valid = [metric_key(EVALUATION, name, official) for name in names for official in (True, False)]
+    if study.is_evaluated:
+        if study.metric not in valid:
+            raise UserError(
+                f"study {study.name}: metric = {study.metric} is not among what "
+                f"reference.extractors = {study.params.reference.extractors} gives; choose "
+                f"{' or '.join(dict.fromkeys(valid[::2]))}"
+            )
+        if not Path(study.reference).is_dir():
+            raise UserError(
+                f"{study.reference} does not exist, and {study.metric} needs it; `dvc repro "
+                "reference` makes it, --reference names another"
+            )
+
+
+def _check_combinations(study: Study, manifest: Manifest) -> None:
+    refused: dict[str, list[str]] = {}
+    num_tried = 0
+    for config in corners(study.section.space):
+        num_tried += 1
+        try:
+            params = study.trial_params(config, study.section.seeds[0])
+            settings = train_settings(params, manifest)
+            check_shares(settings, runtime_settings(params, "cpu"), study.section.workers_per_trial)
+            _check_batch(settings.batch, manifest)
+        except UserError as error:
+            reason = str(error).removeprefix("params.yaml: ")
+            refused.setdefault(reason, []).append(_text(config))
+    if refused:
+        lines = [f"{'; '.join(configs)}: {reason}" for reason, configs in refused.items()]
+        count = sum(map(len, refused.values()))
+        raise UserError(
+            f"study {study.name}: {count} of {num_tried} combinations of its space cannot be "
+            "trained; take them out:\n" + "\n".join(lines)
+        )
+
+
+def _check_batch(batch: int, manifest: Manifest) -> None:
+    rows = manifest.splits["train"].rows
+    if batch > rows:
+        raise UserError(f"train.batch = {batch} is larger than the training split of {rows} images")
+
+
+def _text(config: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in config.items())

@@ -1,0 +1,76 @@
+"""The folder of a study, `reports/studies/NAME/`: one study, one driver at a time."""
+
+import difflib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.search.journal import JOURNAL_NAME
+from pipeline.storage.atomic import write_json
+
+STUDY_NAME = "study.json"
+
+
+@contextmanager
+def open_study_folder(
+    folder: Path, description: Mapping[str, Any], restart: bool = False
+) -> Iterator[None]:
+    """Holds the folder for as long, whose `study.json` says what `description` does.
+
+    Of `description` its `identity` must be what the folder holds. `restart` forgets the study
+    first; run folders stay, so what was trained is not trained again. Raises UserError when another
+    driver is at work there, or when it holds another study.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(
+                f"{folder} is in use by process {lock.read().strip() or 'unknown'}, which runs "
+                "this study; wait for it or stop it"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        if restart:
+            for name in (STUDY_NAME, JOURNAL_NAME):
+                (folder / name).unlink(missing_ok=True)
+        elif (folder / STUDY_NAME).exists():
+            _check_same(folder, read_study(folder)["identity"], description["identity"])
+        elif (folder / JOURNAL_NAME).exists():
+            raise UserError(f"{folder} has lost its {STUDY_NAME}; --restart starts it afresh")
+        write_json(folder / STUDY_NAME, description)
+        yield
+
+
+def read_study(folder: Path) -> dict[str, Any]:
+    """What `study.json` says; raises UserError where there is no study or a damaged one."""
+    path = folder / STUDY_NAME
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content["identity"], content["section"]
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} does not exist: there is no such study to go on with; run the command "
+            "without --resume to begin it"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; --restart starts the study afresh") from None
+    return content
+
+
+def _check_same(folder: Path, stored: Any, expected: Any) -> None:
+    old, new = (json.dumps(c, indent=2, sort_keys=True).splitlines() for c in (stored, expected))
+    if old != new:
+        lines = difflib.unified_diff(old, new, "there", "here", n=0, lineterm="")
+        raise UserError(
+            f"{folder} holds another study of this name; --restart forgets it, or --resume goes on "
+            "with it as it was. The difference:\n" + "\n".join(lines)
+        )

@@ -1,0 +1,104 @@
+"""Runs a study: many trainings that differ in named keys, tried and compared under Ray Tune.
+
+The studies stand in `params.yaml: search.studies`. The same command goes on where an earlier one
+was stopped or killed. With RAY_ADDRESS trials run on that cluster, else on this machine.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+try:  # this file may lie anywhere: a cluster has it in the home folder
+    from pipeline.config.overrides import read_assignment
+    from pipeline.config.params import describe
+    from pipeline.config.search import SearchSection, SmokeSection, StudySection
+    from pipeline.search.command import Command, dry_run, enter_project, run
+    from pipeline.search.plan import Request
+    from stages.entry import run_stage
+except ModuleNotFoundError as missing:
+    print(
+        f"error: {sys.executable} has no {missing.name}; run `make setup` in the project's folder, "
+        "put its .venv/bin first on PATH, and the folder on PYTHONPATH",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+_REHEARSED = "ttur"
+
+
+def main() -> None:
+    command, project, is_dry = _parse()
+    enter_project(project)
+    if is_dry:
+        dry_run(command)
+    else:
+        run(command)
+
+
+def _parse() -> tuple[Command, Path | None, bool]:
+    parser = argparse.ArgumentParser(
+        prog="python tune.py",
+        description=__doc__,
+        epilog="keys of params.yaml\n\n" + describe(SearchSection, StudySection, SmokeSection),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--study", help=f"name of a study; with --smoke by default {_REHEARSED}")
+    parser.add_argument("--num-trials", type=int, metavar="N", help="configurations to try")
+    parser.add_argument("--max-kimg", type=float, metavar="K", help="length of a trial")
+    parser.add_argument("--seeds", metavar="0,1", help="each configuration with each of these")
+    parser.add_argument(
+        "--smoke", action="store_true", help="rehearse on the digits, minutes on two cores"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print trials and cost, train nothing"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with all settings as the study began with"
+    )
+    parser.add_argument("--restart", action="store_true", help="forget what there is of the study")
+    parser.add_argument(
+        *("-S", "--set"),
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a value in place of params.yaml's, such as -S train.batch=32",
+    )
+    parser.add_argument("--project", type=Path, help="folder of params.yaml and data")
+    parser.add_argument("--shards", help="the shards; default data/shards")
+    parser.add_argument("--reference", help="the real side of metrics; default data/reference")
+    arguments = parser.parse_args()
+    name = arguments.study or (_REHEARSED if arguments.smoke else None)
+    if name is None:
+        parser.error("--study is missing; `search.studies` of params.yaml has them")
+    settings = ("num_trials", "max_kimg", "seeds", "set", "shards", "reference", "restart")
+    given = [key for key in settings if getattr(arguments, key)]
+    if arguments.resume and given:
+        option = f"--{given[0].replace('_', '-')}"
+        parser.error(f"--resume takes all settings from the study's folder; leave {option} out")
+    request = Request(
+        study=name,
+        num_trials=arguments.num_trials,
+        max_kimg=arguments.max_kimg,
+        seeds=_read_seeds(parser, arguments.seeds),
+        smoke=arguments.smoke,
+    )
+    command = Command(
+        request=request,
+        values=dict(map(read_assignment, arguments.set)),
+        shards=arguments.shards or "data/shards",
+        reference=arguments.reference or "data/reference",
+        resume=arguments.resume,
+        restart=arguments.restart,
+    )
+    return command, arguments.project, arguments.dry_run
+
+
+def _read_seeds(parser: argparse.ArgumentParser, text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(seed) for seed in text.split(",")]
+    except ValueError:
+        parser.error(f"--seeds {text!r} must be whole numbers, such as 0,1,2")
+
+
+if __name__ == "__main__":
+    run_stage(main)
