@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.config.params import Params, load_params
 from pipeline.errors import UserError
@@ -72,6 +74,16 @@ def score_images(arguments: argparse.Namespace) -> None:
         check_extractors(extractors)
     except ValueError as error:
         raise UserError(f"--extractor: {error}") from None
+    with TemporaryDirectory(prefix="sagan-images-") as scratch:
+        scored = _score(arguments, params, extractors, Path(scratch))
+    if arguments.metrics is not None:
+        scored.measurements.write(arguments.metrics, arguments.protocol)
+    _tell(scored, arguments.json)
+
+
+def _score(
+    arguments: argparse.Namespace, params: Params, extractors: Sequence[str], scratch: Path
+) -> Scored:
     scorer = Scorer(
         extractors=extractors,
         reference=arguments.reference or _REFERENCE,
@@ -82,16 +94,12 @@ def score_images(arguments: argparse.Namespace) -> None:
         ),
         settings=EvaluateSettings(**params.evaluate.model_dump()),
         resize=arguments.resize,
-        cache=Path(params.runtime.cache_dir) / "images",
+        scratch=scratch,
         device=choose_device(params.runtime.device, params.runtime.num_threads),
     )
     if arguments.against is not None:
-        scored = score_against_images(arguments.images, arguments.against, scorer)
-    else:
-        scored = score_against_dataset(arguments.images, arguments.shards or _SHARDS, scorer)
-    if arguments.metrics is not None:
-        scored.measurements.write(arguments.metrics, arguments.protocol)
-    _tell(scored, arguments.json)
+        return score_against_images(arguments.images, arguments.against, scorer)
+    return score_against_dataset(arguments.images, arguments.shards or _SHARDS, scorer)
 
 
 def _tell(scored: Scored, as_json: bool) -> None:

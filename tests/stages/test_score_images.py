@@ -119,5 +119,5 @@ def test_help_says_what_can_be_scored(
         _main(monkeypatch, lab, "--help")
     assert done.value.code == 0
     text = capsys.readouterr().out
-    for part in ("--images PATH", "one folder a class", "arr_0 uint8 [N, H, W, C]", ".npy file"):
+    for part in ("--images PATH", "one folder a class", "arr_0 uint8 [N, H, W, C]", "or .npy"):
         assert part in text

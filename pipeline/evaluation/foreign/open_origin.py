@@ -17,22 +17,22 @@ from pipeline.evaluation.foreign.origin import Found, Origin
 from pipeline.evaluation.foreign.shards import shards_origin
 
 LAYOUTS = """\
-a folder of image files, flat, one folder a class or nested; PNG, JPEG, WebP, ... as data.source:
-    folder decodes them; where folders are called as the classes are, they label the images
-Parquet or Arrow files, or a folder of them: a column `image` of files' bytes, as the Hugging Face
-    hub has them, or of uint8 pixels, and where there is one a column `label`
-an .npz file: arr_0 uint8 [N, H, W, C] and, where there is one, arr_1 or labels [N]; or an .npy file
-a folder of this project's shards: their training images
-any of them but the last also at s3://bucket/prefix"""
+PATH is on this machine or s3://bucket/prefix, and holds one of these:
+- image files in a folder: flat, one folder a class, or nested; folders that are called as the
+  classes are label the images
+- Parquet or Arrow files with a column `image`: files' bytes as the Hugging Face hub has them, or
+  uint8 pixels; a column `label` is taken where there is one
+- an .npz file: arr_0 uint8 [N, H, W, C], and arr_1 or labels [N] where there is one; or .npy
+- this project's shards: their training images"""
 _EXPECTED = "expected a folder of images, Parquet or Arrow files, or an .npz file"
 
 
-def open_origin(path: str, option: str, cache: Path) -> Origin:
-    """The images at `path`, on this machine or in S3, from where files are brought to `cache`.
+def open_origin(path: str, option: str, scratch: Path) -> Origin:
+    """The images at `path`, on this machine or in S3, from where files are brought to `scratch`.
 
     Raises UserError, naming the command line's `option`, for what is not there or holds no images.
     """
-    listing = list_files(path, cache, _EXPECTED, option)
+    listing = list_files(path, scratch, _EXPECTED, option)
     names = [entry.name for entry in listing.entries]
     if MANIFEST_FILE in names and not listing.place.is_remote:
         return shards_origin(path, Path(path))

@@ -48,8 +48,8 @@ class Scorer:
     """Of the metrics; the number of samples is that of the images."""
     resize: int | None
     """Side that all images are brought to, pixels; None takes them as they are."""
-    cache: Path
-    """Folder for what lies in S3."""
+    scratch: Path
+    """Folder for files that lie in S3, to be removed afterwards."""
     device: str
 
 
@@ -70,7 +70,7 @@ def score_against_dataset(images: str, shards: Path, scorer: Scorer) -> Scored:
     Raises UserError for images that cannot be compared with it, and for a missing real side.
     """
     manifest = read_manifest(shards)
-    origin = open_origin(images, "--images", scorer.cache)
+    origin = open_origin(images, "--images", scorer.scratch)
     seen = survey(origin)
     size = one_size({images: seen}, scorer.resize, manifest.resolution)
     subject = ImageSet(origin, seen, recipe_like(manifest, size))
@@ -109,7 +109,7 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
     Neither a data set nor its real side is needed, but for `dataset-cnn`, which was trained there.
     """
     places = {"--images": images, "--against": against}
-    origins = [open_origin(path, option, scorer.cache) for option, path in places.items()]
+    origins = [open_origin(path, option, scorer.scratch) for option, path in places.items()]
     seen = [survey(origin) for origin in origins]
     own_size, channels = _network_images(scorer)
     size = one_size(dict(zip(places.values(), seen, strict=True)), scorer.resize, own_size)

@@ -1,5 +1,6 @@
 """The same images come out of every layout, and a place without images is told."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,24 @@ from pipeline.evaluation.foreign.image_set import ImageSet
 from pipeline.evaluation.foreign.labelling import number_classes
 from pipeline.evaluation.foreign.open_origin import open_origin
 from pipeline.evaluation.foreign.survey import survey
-from tests.evaluation.foreign.containers import WRITERS, write_fixed, write_npy, write_npz
+from tests.evaluation.foreign.containers import (
+    WRITERS,
+    write_by_class,
+    write_fixed,
+    write_hub,
+    write_npy,
+    write_npz,
+)
 from tests.evaluation.subjects import write_stripes
+from tests.storage.s3_server import FaultyS3, serve_s3
 
 NAMES = ("left", "middle", "right")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[FaultyS3]:
+    with serve_s3() as layer:
+        yield layer
 
 
 def _images(channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +75,25 @@ def test_our_own_shards_give_their_training_images(tmp_path):
     assert origin.class_names == manifest.class_names
     assert survey(origin).count == manifest.splits["train"].rows
     assert survey(origin).labels == {"left", "middle", "right"}
+
+
+@pytest.mark.parametrize("write", [write_by_class, write_npz, write_hub])
+def test_images_in_s3_are_those_on_disk(tmp_path, s3, write):
+    images, labels = _images(3)
+    place = write(tmp_path / "theirs", images, labels, NAMES)
+    bucket = s3.new_bucket()
+    for file in [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]:
+        name = file.relative_to(tmp_path).as_posix()
+        s3.client.put_object(Bucket=bucket[5:], Key=name, Body=file.read_bytes())
+    here = _open(place, tmp_path)
+    origin = open_origin(f"{bucket}/{place.name}", "--images", tmp_path / "scratch")
+    there = ImageSet(origin, survey(origin), Recipe(resolution=16, channels=3))
+    for images in (here, there):
+        assert sum(len(batch.keys) for batch in images.batches()) == 20
+    assert there.describe()["digest"] == here.describe()["digest"]
+    assert there.seen.labels == here.seen.labels
+    with pytest.raises(UserError, match=rf"--images: {bucket}/no holds no objects; expected"):
+        open_origin(f"{bucket}/no", "--images", tmp_path / "scratch")
 
 
 def test_the_digest_is_of_the_pixels_alone(tmp_path):

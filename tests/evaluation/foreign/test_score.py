@@ -39,7 +39,7 @@ def scorer(prepared: Prepared, tmp_path: Path) -> Scorer:
         sources=WeightSources(),
         settings=SETTINGS,
         resize=None,
-        cache=tmp_path / "cache",
+        scratch=tmp_path / "scratch",
         device="cpu",
     )
 
