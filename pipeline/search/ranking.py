@@ -1,0 +1,56 @@
+"""How far a study is, and its configurations from the best on."""
+
+import math
+from typing import Any
+
+from pipeline.search.results import ConfigResult, StudyResults
+
+
+def ranked(results: StudyResults) -> tuple[ConfigResult, ...]:
+    """Configurations with a value, the best first; the first is `results.best`.
+
+    Those that were trained to the end with every seed come before those that were not: a mean over
+    fewer seeds is the more easily a lucky one.
+    """
+    sign = 1 if results.mode == "min" else -1
+    known = [(config, config.value) for config in results.configs if config.value is not None]
+    order = sorted(known, key=lambda pair: (not pair[0].is_complete, sign * pair[1]))
+    return tuple(config for config, _ in order)
+
+
+def values_of(config: ConfigResult) -> tuple[float, ...]:
+    """Final values of the trials that were trained to the end, one a seed."""
+    ends = [trial.value for trial in config.trials if trial.status == "complete"]
+    return tuple(value for value in ends if value is not None)
+
+
+def varied(results: StudyResults) -> tuple[str, ...]:
+    """The keys of the study's space."""
+    return tuple(results.section["space"])
+
+
+def num_expected(results: StudyResults) -> int:
+    """Trials that the study is made of when it is finished."""
+    section = results.section
+    sizes = [len(values.get("grid") or ()) for values in section["space"].values()]
+    grid = math.prod(sizes) if section["searcher"] == "grid" else None
+    limits = [n for n in (grid, section["num_trials"]) if n is not None]
+    return min(limits) * len(section["seeds"])
+
+
+def is_finished(results: StudyResults) -> bool:
+    """Whether no trial is left to run."""
+    over = sum(trial.is_over for trial in results.trials)
+    return over >= num_expected(results)
+
+
+def rungs_kimg(section: dict[str, Any]) -> tuple[float, ...]:
+    """Where successive halving compares trials before their end; none under other schedulers."""
+    if section["scheduler"] != "asha":
+        return ()
+    rungs = []
+    kimg = section["grace_kimg"] or section["report_kimg"]
+    while kimg < section["max_kimg"]:
+        rungs.append(kimg)
+        kimg *= section["reduction_factor"]
+    return tuple(rungs)
