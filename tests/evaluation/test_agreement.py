@@ -11,7 +11,7 @@ from pipeline.evaluation.collector import Collected, Collector
 from pipeline.evaluation.extractors.inception import open_inception
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.metrics.frechet import fid
-from pipeline.evaluation.metrics.scores import inception_score, kid
+from pipeline.evaluation.metrics.scores import inception_score, kid, precision_and_recall
 
 COUNT = 8
 
@@ -47,6 +47,7 @@ def test_scores_are_those_of_calculate_metrics(tmp_path: Path, inception_file: P
         isc=True,
         fid=True,
         kid=True,
+        prc=True,
         isc_splits=2,
         kid_subsets=20,
         kid_subset_size=6,
@@ -67,6 +68,8 @@ def test_scores_are_those_of_calculate_metrics(tmp_path: Path, inception_file: P
     distance = kid(ours.features, theirs.features, subsets=20, subset_size=6)
     assert distance.mean == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
     assert distance.std == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-4)
+    pair = precision_and_recall(ours.features, theirs.features)
+    assert pair == (expected["precision"], expected["recall"])
     assert expected_fid > 1  # the two sets do differ under these weights
 
 
