@@ -1,0 +1,256 @@
+"""What is measured of a set of images: which numbers, on what, and what is left out."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import class_draws
+from pipeline.evaluation.collector import Collected
+from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.measurements import Measurements, lines
+from pipeline.evaluation.metrics.frechet import fid
+from pipeline.evaluation.metrics.moments import Moments
+from pipeline.evaluation.model_side import measure_model_side
+from pipeline.evaluation.opened import open_real_side
+from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.real_side import measure_real_side
+from pipeline.evaluation.reference_folder import Reference, ReferenceProtocol
+from pipeline.evaluation.sampling import draw
+from pipeline.evaluation.settings import EvaluateSettings
+from pipeline.generator import load_generator
+from tests.evaluation.conftest import Prepared
+
+NAMES = ("ant", "bee", "cat")
+SETTINGS = EvaluateSettings(
+    num_samples=300, seed=0, is_splits=3, kid_subsets=5, kid_subset_size=50, bootstrap=5
+)
+
+
+def _collected(seed: int, count: int, dim: int = 8, shift: float = 0.0) -> Collected:
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % len(NAMES)
+    features = (random.normal(size=(count, dim)) + shift).astype(np.float32)
+    features[:, 0] += 3 * labels
+    logits = random.normal(size=(count, len(NAMES))).astype(np.float32)
+    logits[np.arange(count), labels] += 2
+    moments = Moments.of(features)
+    return Collected(moments=moments, features=features, logits=logits, labels=labels)
+
+
+def _reference(train: Collected, heldout: Collected | None, extractor: str) -> Reference:
+    protocol = ReferenceProtocol(
+        extractor=extractor,
+        weights_sha256="ab" * 32,
+        official=True,
+        feature_dim=train.features.shape[1],
+        resize="none",
+        dataset_digest="cd" * 32,
+        dataset_name="animals",
+        num_classes=len(NAMES),
+        num_train=len(train.features),
+        num_kept_train=len(train.features),
+        num_heldout=0 if heldout is None else len(heldout.features),
+        num_kept_heldout=0 if heldout is None else len(heldout.features),
+        heldout_accuracy=None,
+        training=None,
+        versions={},
+    )
+    return Reference(protocol=protocol, train=train, heldout=heldout)
+
+
+def _measure(
+    generated: Collected,
+    settings: EvaluateSettings = SETTINGS,
+    train: Collected | None = None,
+    heldout: Collected | None = None,
+    extractor: str = "inception-v3-compat",
+    class_names: Sequence[str] | None = NAMES,
+) -> Measurements:
+    measurements = Measurements({"dataset": "animals"})
+    reference = _reference(train or _collected(1, 400), heldout, extractor)
+    real = RealFacts.of(reference, len(generated.features), class_names)
+    measure_model_side(measurements, generated, real, settings, {}, "")
+    measure_real_side(measurements, real, settings, {})
+    return measurements
+
+
+def _plain(measurements: Measurements) -> set[str]:
+    return {key for key in measurements.values if "_ci95_" not in key}
+
+
+FAMILY_KEYS = {
+    "fid": {"fid", "matched_fid", "floor_fid"},
+    "is": {"is_mean", "is_std", "real_is_mean", "real_is_std"},
+    "kid": {"kid_mean", "kid_std", "floor_kid_mean", "floor_kid_std"},
+    "prc": {f"{side}{s}" for s in ("precision", "recall") for side in ("", "matched_", "floor_")},
+    "prdc": {f"{side}{s}" for s in ("density", "coverage") for side in ("", "matched_", "floor_")},
+    "intra-fid": {"intra_fid", "matched_intra_fid", "floor_intra_fid"},
+    "memorisation": {
+        f"{side}{stem}"
+        for stem in ("memorisation_ratio", "memorised_share")
+        for side in ("", "floor_")
+    },
+}
+
+
+@pytest.mark.parametrize("family", FAMILY_KEYS)
+def test_a_family_alone_has_its_numbers_and_those_of_real_images(family: Any) -> None:
+    settings = dataclasses.replace(SETTINGS, metrics=(family,))
+    measurements = _measure(_collected(0, 300), settings, heldout=_collected(2, 120))
+    assert _plain(measurements) == FAMILY_KEYS[family]
+
+
+def test_without_replicates_there_are_no_intervals() -> None:
+    measurements = _measure(_collected(0, 300), dataclasses.replace(SETTINGS, bootstrap=0))
+    assert _plain(measurements) == set(measurements.values)
+    with_intervals = _measure(_collected(0, 300))
+    ends = {k for k in with_intervals.values if "_ci95_" in k}
+    assert ends
+    for key, value in measurements.values.items():
+        assert with_intervals.values[key] == pytest.approx(value, rel=1e-12)
+
+
+def test_lines_put_the_interval_beside_its_number() -> None:
+    values = {"fid": 2.0, "fid_ci95_low": 1.5, "fid_ci95_high": 2.5, "is_std": 0.25}
+    assert [line.split() for line in lines(values)] == [
+        ["fid", "2.0000", "[1.5000,", "2.5000]"],
+        ["is_std", "0.2500"],
+    ]
+
+
+def test_real_images_of_the_same_kind_are_as_good_as_heldout_ones() -> None:
+    measurements = _measure(_collected(0, 300), heldout=_collected(2, 120))
+    values = measurements.values
+    assert values["matched_fid"] == pytest.approx(values["floor_fid"], rel=0.5)
+    for stem in ("precision", "recall", "coverage", "density"):
+        assert values[f"matched_{stem}"] == pytest.approx(values[f"floor_{stem}"], abs=0.12)
+    assert values["memorisation_ratio"] == pytest.approx(1, abs=0.1)
+    assert values["floor_memorisation_ratio"] == pytest.approx(1, abs=0.15)
+    assert values["matched_intra_fid"] == pytest.approx(values["floor_intra_fid"], rel=0.3)
+
+
+def test_repeated_training_images_are_told() -> None:
+    train = _collected(1, 400)
+    copies = Collected(
+        moments=Moments.of(train.features[:300] + np.float32(1e-4)),
+        features=train.features[:300] + np.float32(1e-4),
+        logits=train.logits[:300],
+        labels=None,
+    )
+    values = _measure(copies, train=train, heldout=_collected(2, 120)).values
+    assert values["memorisation_ratio"] < 0.01
+    assert values["memorised_share"] == 1
+
+
+def test_fewer_images_than_features_are_flagged(capsys: pytest.CaptureFixture[str]) -> None:
+    measurements = _measure(_collected(0, 30, dim=40), train=_collected(1, 400, dim=40))
+    assert "30 images in 40 dimensions" in measurements.protocols["fid"]["bias"]
+    assert "fid_infinity" in measurements.protocols["fid"]["bias"]
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "fid is of 30 images in 40 dimensions" in told
+    assert "from 10,000 images on there is fid_infinity" in told
+    assert measurements.values["fid"] > 0
+
+    measurements = _measure(_collected(0, 50, dim=40), train=_collected(1, 400, dim=40))
+    assert "bias" not in measurements.protocols["fid"]
+    assert capsys.readouterr().err == ""
+
+
+def test_fid_infinity_takes_10000_images() -> None:
+    settings = dataclasses.replace(SETTINGS, metrics=("fid", "fid-infinity"))
+    train, generated = _collected(1, 400), _collected(0, 10_000, shift=0.1)
+    measurements = _measure(generated, settings, train=train)
+    values, entry = measurements.values, measurements.protocols["fid_infinity"]
+    assert (entry["sizes"][0], entry["sizes"][-1], entry["range"]) == (5000, 10_000, [5000, 10_000])
+    assert len(entry["distances"]) == 15
+    assert entry["r2"] == values["fid_infinity_r2"]
+    assert "Chong and Forsyth" in entry["formula"]
+    assert values["fid_infinity"] == pytest.approx(values["fid"], rel=0.2)
+    low, high = values["fid_infinity_ci95_low"], values["fid_infinity_ci95_high"]
+    assert low < values["fid_infinity"] < high
+    assert entry["distances"][-1] == pytest.approx(values["fid"], rel=1e-9)
+
+    few = _measure(_collected(0, 9999), settings, train=train)
+    assert _plain(few) == {"fid"}
+    assert "10,000 images or more" in few.protocols["fid"]["fid_infinity"]
+
+
+def test_unlabelled_images_have_no_metrics_by_class() -> None:
+    generated = dataclasses.replace(_collected(0, 300), labels=None)
+    keys = _plain(_measure(generated, heldout=_collected(2, 120)))
+    assert {"fid", "is_mean", "precision", "floor_intra_fid"} <= keys
+    assert not {"intra_fid", "matched_intra_fid", "accuracy"} & keys
+    no_classes = _measure(
+        generated, train=dataclasses.replace(_collected(1, 400), labels=None), class_names=None
+    )
+    assert "fid" in no_classes.values
+
+
+def test_extractors_without_logits_have_no_inception_score() -> None:
+    sides = [
+        dataclasses.replace(_collected(seed, 300), logits=np.empty((300, 0), np.float32))
+        for seed in (0, 1)
+    ]
+    keys = _plain(_measure(sides[0], train=sides[1]))
+    assert {"fid", "kid_mean", "coverage", "intra_fid"} <= keys
+    assert not [key for key in keys if "is_" in key]
+
+
+def test_classes_stand_by_their_names() -> None:
+    generated, train = _collected(0, 300), _collected(1, 90)
+    measurements = _measure(generated, train=train, extractor="dataset-cnn")
+    protocols = measurements.protocols
+    entry = protocols["intra_fid_dataset_cnn"]
+    assert (entry["images_per_class"], entry["real_per_class"]) == (30, 30)  # match
+    expected = {}
+    for label, name in enumerate(NAMES):
+        ours = generated.features[generated.labels == label][:30]
+        expected[name] = fid(Moments.of(ours), Moments.of(train.features[train.labels == label]))
+    assert entry["by_class"] == pytest.approx(expected, rel=1e-6)
+    mean = sum(expected.values()) / 3
+    assert measurements.values["intra_fid_dataset_cnn"] == pytest.approx(mean, rel=1e-6)
+    assert "by_class" not in protocols["intra_fid_dataset_cnn_ci95_low"]
+    shares = protocols["accuracy_dataset_cnn"]["by_class"]
+    assert list(shares) == list(NAMES)
+    assert min(shares.values()) == measurements.values["accuracy_min_class_dataset_cnn"]
+    assert np.mean(list(shares.values())) == pytest.approx(
+        measurements.values["accuracy_dataset_cnn"]
+    )
+    assert "shortfall" not in entry
+    entry = _measure(_collected(0, 60), train=train).protocols["intra_fid"]
+    assert entry["images_per_class"] == 20
+    assert "shortfall" in entry
+
+
+def test_miyato5k_draws_each_class_for_itself(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(class_draws, "MIYATO_PER_CLASS", 40)
+    crew = Crew.on("cpu")
+    sources: Any = None  # dataset-cnn lies in the reference itself
+    real = open_real_side(
+        prepared.reference, prepared.manifest, ["dataset-cnn"], sources, "cpu", crew
+    )
+    facts = [RealFacts.of(real.references[0], 100)]
+    G = load_generator(prepared.model / "generator.safetensors", "cpu")
+    settings = dataclasses.replace(SETTINGS, intra_fid="miyato5k")
+    (found,) = class_draws.draw_by_class(G, real.extractors, facts, settings, crew)
+    assert found is not None
+    assert found.num_generated == (40, 40, 40)
+    assert np.isfinite(found.distances).all()
+
+    one = class_draws.class_draw(0, 1, 40, G.z_dim)
+    assert one.y.tolist() == [1] * 40
+    assert not (one.z == class_draws.class_draw(0, 2, 40, G.z_dim).z).any()
+    assert not (one.z == draw(0, 40, G.z_dim, 3).z).any()
+    assert class_draws.draw_by_class(G, real.extractors, facts, SETTINGS, crew) == [None]
+
+
+def test_as_many_generated_as_heldout_images_need_no_match() -> None:
+    keys = _plain(_measure(_collected(0, 120), heldout=_collected(2, 200)))
+    assert "floor_fid" in keys
+    assert not [key for key in keys if key.startswith("matched")]
