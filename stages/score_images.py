@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.config.evaluation import evaluate_settings
 from pipeline.config.params import Params, load_params
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.names import check_extractors
-from pipeline.evaluation.extractors.weight_sources import weight_sources
+from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, weight_sources
 from pipeline.evaluation.foreign.open_origin import LAYOUTS
 from pipeline.evaluation.foreign.score import (
     Scored,
@@ -19,13 +20,12 @@ from pipeline.evaluation.foreign.score import (
     score_against_images,
 )
 from pipeline.evaluation.measurements import lines
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.training.devices import choose_device
 
 _PARAMS = Path("params.yaml")
 _SHARDS = Path("data/shards")
 _REFERENCE = Path("data/reference")
-_OF_A_MODEL = ("model", "samples")
+_OF_A_MODEL = ("model", "samples", "snapshots", "series")
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -84,15 +84,18 @@ def score_images(arguments: argparse.Namespace) -> None:
 def _score(
     arguments: argparse.Namespace, params: Params, extractors: Sequence[str], scratch: Path
 ) -> Scored:
+    inception = params.reference.inception_weights
+    if inception is None and arguments.extractor is not None:
+        inception = DOWNLOAD  # asked for by name, and no file is named
     scorer = Scorer(
         extractors=extractors,
         reference=arguments.reference or _REFERENCE,
         sources=weight_sources(
-            params.reference.inception_weights,
+            inception,
             params.reference.extractor_weights,
             params.runtime.cache_dir,
         ),
-        settings=EvaluateSettings(**params.evaluate.model_dump()),
+        settings=evaluate_settings(params),
         resize=arguments.resize,
         scratch=scratch,
         device=choose_device(params.runtime.device, params.runtime.num_threads),

@@ -9,11 +9,12 @@ from typing import Any
 from pipeline.data.manifest import read_manifest
 from pipeline.data.recipe import Recipe
 from pipeline.data.rejects import Rejected
+from pipeline.errors import UserError
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
-from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
+from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, Extractor
 from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
@@ -158,6 +159,11 @@ def _network_images(scorer: Scorer) -> tuple[int | None, int]:
     """Side and channels of the images that the extractors take; None for a side of any length."""
     if DATASET_CNN in scorer.extractors:
         path = scorer.reference / DATASET_CNN / WEIGHTS_FILE
+        if not path.exists():
+            raise UserError(
+                f"{DATASET_CNN} is trained on a data set, and {path} does not exist; name another "
+                f"extractor, such as --extractor {INCEPTION}, or make it with `dvc repro reference`"
+            )
         config = read_dataset_cnn(path, "cpu")[0].config
         return config.resolution, config.channels
     return None, 3

@@ -197,5 +197,5 @@ def test_a_missing_real_side_is_told(prepared, scorer, tmp_path):
     nowhere = dataclasses.replace(scorer, reference=tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"nowhere.* does not exist; .*`dvc repro reference`"):
         score_against_dataset(str(theirs), prepared.shards, nowhere)
-    with pytest.raises(UserError, match=r"nowhere.* does not exist; `dvc repro reference` trains"):
+    with pytest.raises(UserError, match=r"nowhere.* does not exist; name another extractor, such"):
         score_against_images(str(theirs), str(theirs), nowhere)
