@@ -47,6 +47,7 @@ class Params(Section):
     def _check_combinations(self) -> Self:
         resolve_system(self.model, self.train, self.data.resolution)
         self._check_data()
+        self._check_evaluation()
         needs_weights = INCEPTION in map(network_of, self.reference.extractors)
         if needs_weights and self.reference.inception_weights is None:
             raise ValueError(
@@ -54,6 +55,13 @@ class Params(Section):
                 "needs a weights file there, or `download`"
             )
         return self
+
+    def _check_evaluation(self) -> None:
+        if self.evaluate.selection_seed == self.evaluate.seed:
+            raise ValueError(
+                f"evaluate.selection_seed = {self.evaluate.selection_seed} is evaluate.seed: the "
+                "best snapshot would be reported on the samples that chose it; choose another"
+            )
 
     def _check_data(self) -> None:
         data = self.data

@@ -241,8 +241,8 @@ class TrainSection(Section):
     eval_kimg: Float | None = Field(
         8,
         gt=0,
-        description="distance of FIDs of 2,000 samples on the way, against --reference; null: none; "
-        "weights do not depend on it",
+        description="distance of FIDs of 2,000 samples on the way, against --reference; weights do "
+        "not depend on it; null: none",
     )
     on_nonfinite: Literal["stop", "rollback"] = Field(
         "stop", description="rollback: go back to the newest checkpoint, at half the rates"
@@ -255,6 +255,12 @@ class EvaluateSection(Section):
 
     num_samples: int = Field(5000, ge=10, description="generated images for each metric")
     seed: int = Field(1000, ge=0, description="seed of the samples' latents and labels")
+    selection_seed: int = Field(
+        3000, ge=0, description="the same where the best of several snapshots is looked for"
+    )
+    selection_samples: int | None = Field(
+        None, ge=10, description="generated images of each of them; null: num_samples"
+    )
     is_splits: int = Field(10, ge=1, description="splits of the inception score")
     kid_subsets: int = Field(100, ge=1, description="subsets of KID")
     kid_subset_size: int = Field(300, ge=2, description="images in each subset of KID")

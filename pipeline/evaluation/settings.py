@@ -13,6 +13,16 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SelectionSettings:
+    """The protocol that chooses among snapshots; another than that which reports the chosen."""
+
+    num_samples: int
+    """Generated images of each snapshot."""
+    seed: int
+    """Of their latents and labels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateSettings:
     """The protocol of an evaluation."""
 

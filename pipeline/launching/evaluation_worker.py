@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.evaluation import evaluate_settings
 from pipeline.config.params import Params
 from pipeline.data.manifest import Manifest, read_manifest
 from pipeline.evaluation.crew import Crew
@@ -12,7 +13,6 @@ from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
 from pipeline.evaluation.extractors.weight_sources import WeightSources, weight_sources
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.sample_files import GRID_FILE
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.tracking.connection import resolve_uri
 from pipeline.tracking.finished_run import FinishedRun, open_run
 from pipeline.training.allocator import keep_freed_memory
@@ -59,7 +59,7 @@ def evaluate_in_group(
             paths.files,
             extractors=params.reference.extractors,
             sources=sources_of(params),
-            settings=EvaluateSettings(**params.evaluate.model_dump()),
+            settings=evaluate_settings(params),
             device=device,
             crew=crew,
         )

@@ -70,6 +70,22 @@ class FinishedRun:
 
         self._with_run("the evaluation", log)
 
+    @property
+    def run_key(self) -> str:
+        """Of the run that made the model."""
+        return str(self._config["run_key"])
+
+    def log_series(self, points: Mapping[int, Mapping[str, float]]) -> None:
+        """Metrics of the run's snapshots, by nimg, as `series/<name>` there."""
+
+        def log(client: "MlflowClient", run_id: str) -> None:
+            for nimg, metrics in points.items():
+                for name, value in metrics.items():
+                    client.log_metric(run_id, f"series/{name}", value, step=nimg)
+
+        if points:
+            self._with_run("the series", log)
+
     def log_report(self, page: Path, *, images: Mapping[str, Path] | None = None) -> None:
         """The report's page under `report/`, and pictures of it at the model's nimg."""
         self._with_run(

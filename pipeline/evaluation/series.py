@@ -1,0 +1,164 @@
+"""FID over a run's snapshots: all are scored on one seed, and the best is reported on another.
+
+The lowest of many noisy numbers is too low; so the images that choose a snapshot do not report it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.data.manifest import Manifest
+from pipeline.evaluation.class_draws import draw_by_class
+from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.evaluate import check_num_samples, common_protocol, describe_model
+from pipeline.evaluation.exact_arithmetic import exact_arithmetic
+from pipeline.evaluation.extractors.extractor import metric_key
+from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metrics.frechet import FID_FORMULA
+from pipeline.evaluation.model_side import measure_model_side
+from pipeline.evaluation.opened import RealSide, open_real_side, open_snapshot
+from pipeline.evaluation.passes import pass_over_generated
+from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.sampling import draw
+from pipeline.evaluation.series_file import Point, Reported, Series, SeriesFile
+from pipeline.evaluation.settings import EvaluateSettings, SelectionSettings
+from pipeline.generator import SnapshotGenerator, load_generator
+from pipeline.storage.digest import digest_json, sha256_file
+
+OnPoint = Callable[[Point], None]
+"""Hears of every snapshot that was scored now, and of none that had been before."""
+
+
+def score_series(
+    snapshots: Sequence[Path],
+    reference_dir: Path,
+    manifest: Manifest,
+    out: Path,
+    *,
+    extractors: Sequence[str],
+    sources: WeightSources,
+    settings: EvaluateSettings,
+    selection: SelectionSettings,
+    device: str,
+    crew: Crew | None = None,
+    on_point: OnPoint = lambda point: None,
+) -> Series | None:
+    """Writes `out`, JSON, and a CSV beside it after every snapshot; returns what they hold.
+
+    Snapshots that `out` holds already, scored in the same way, are not scored again. A collective
+    of the crew; the main process writes, and the others return nothing. Raises UserError for
+    snapshots of another data set, before any is scored.
+    """
+    crew = crew or Crew.on(device)
+    processes = crew.processes
+    with processes.together():
+        check_num_samples("evaluate.num_samples", settings.num_samples, manifest)
+        check_num_samples("evaluate.selection_samples", selection.num_samples, manifest)
+        facts_of = {path: open_snapshot(path, manifest, "cpu").metadata for path in snapshots}
+        hashes = {path: sha256_file(path) for path in snapshots}
+        real = open_real_side(reference_dir, manifest, extractors, sources, device, crew)
+        protocol = _selection_protocol(manifest, real, selection)
+        report_key = digest_json([asdict(settings), protocol])
+    processes.agree({path.name: sha for path, sha in hashes.items()}, "list of snapshots")
+    facts = [RealFacts.of(r, settings.num_samples, manifest.class_names) for r in real.references]
+    file = SeriesFile(out, protocol) if processes.is_main else None
+    in_order = sorted(snapshots, key=lambda path: (facts_of[path]["nimg"], path.name))
+    points: list[Point] = []
+    with exact_arithmetic():
+        for path in in_order:
+            point = processes.from_main(None if file is None else file.find(hashes[path]))
+            if point is None:
+                G = load_generator(path, device)
+                point = Point(
+                    nimg=G.metadata["nimg"],
+                    file=str(path),
+                    sha256=hashes[path],
+                    run_key=G.metadata["run_key"],
+                    weights="EMA" if G.metadata["ema"] else "raw",
+                    metrics=_distances(G, real, facts, selection, crew),
+                )
+                if file is not None:
+                    file.add(point)
+                    on_point(point)
+            points.append(point)
+        chosen_by = next(iter(protocol))
+        best = processes.from_main(_best(points, chosen_by) if processes.is_main else 0)
+        reported = processes.from_main(
+            None if file is None else file.reported(hashes[in_order[best]], report_key)
+        )
+        if reported is None:
+            G = load_generator(in_order[best], device)
+            measurements = _report(G, real, facts, manifest, settings, crew)
+            reported = Reported(
+                sha256=hashes[in_order[best]],
+                key=report_key,
+                metrics=measurements.values,
+                protocol=measurements.protocols,
+            )
+    if file is None:
+        return None
+    return file.finish(points, points[best], reported)
+
+
+def _selection_protocol(
+    manifest: Manifest, real: RealSide, selection: SelectionSettings
+) -> dict[str, dict[str, Any]]:
+    """How the number of each key is measured; the first one chooses."""
+    common = common_protocol(manifest, selection.num_samples, selection.seed)
+    return {
+        metric_key("fid", extractor.name, extractor.official): {
+            **common,
+            **extractor.describe(),
+            "num_generated": selection.num_samples,
+            "num_real": manifest.splits["train"].rows,
+            "formula": FID_FORMULA,
+        }
+        for extractor in real.extractors
+    }
+
+
+def _distances(
+    G: SnapshotGenerator,
+    real: RealSide,
+    facts: Sequence[RealFacts],
+    selection: SelectionSettings,
+    crew: Crew,
+) -> dict[str, float]:
+    inputs = draw(selection.seed, selection.num_samples, G.z_dim, G.num_classes)
+    found = pass_over_generated(G, inputs, real.extractors, crew, G.name)
+    return {
+        metric_key(
+            "fid", known.reference.protocol.extractor, known.reference.protocol.official
+        ): known.distance(images)
+        for known, images in zip(facts, found.collected, strict=True)
+    }
+
+
+def _best(points: Sequence[Point], key: str) -> int:
+    return min(range(len(points)), key=lambda index: points[index].metrics[key])
+
+
+def _report(
+    G: SnapshotGenerator,
+    real: RealSide,
+    facts: Sequence[RealFacts],
+    manifest: Manifest,
+    settings: EvaluateSettings,
+    crew: Crew,
+) -> Measurements:
+    """All metrics of one snapshot on the reporting seed; empty but on the main process."""
+    measurements = Measurements(common_protocol(manifest, settings.num_samples, settings.seed))
+    inputs = draw(settings.seed, settings.num_samples, G.z_dim, G.num_classes)
+    found = pass_over_generated(G, inputs, real.extractors, crew, G.name)
+    drawn = draw_by_class(G, real.extractors, facts, settings, crew)
+    with crew.processes.together():
+        if crew.processes.is_main:
+            sides = zip(found.collected, real.extractors, facts, drawn, strict=True)
+            for images, extractor, known, by_class in sides:
+                entry = {**extractor.describe(), **describe_model(G)}
+                measure_model_side(
+                    measurements, images, known, settings, entry, "", drawn_by_class=by_class
+                )
+    return measurements
