@@ -18,7 +18,6 @@ from pipeline.evaluation.extractors.weight_sources import DOWNLOAD
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import S3Address, parse_s3_address
 
-
 _CURE = "give the path of a weights file, s3://bucket/key, or `download`"
 
 

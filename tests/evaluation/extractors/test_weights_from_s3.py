@@ -12,6 +12,9 @@ from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.extractors.weights_file import fetch_from_s3
 from pipeline.storage.digest import sha256_file
+from pipeline.storage.s3_address import parse_s3_address
+from pipeline.storage.s3_attempts import S3Limits
+from pipeline.storage.s3_client import open_client
 from tests.storage.s3_server import FaultyS3, serve_s3
 
 
@@ -22,11 +25,17 @@ def s3() -> Iterator[FaultyS3]:
         yield server
 
 
+def _put(bucket: str, name: str, content: bytes) -> None:
+    # As strangers upload, without our metadata; with the usual time limits, for a busy machine.
+    client = open_client(parse_s3_address(bucket), S3Limits())
+    client.put_object(Bucket=bucket.removeprefix("s3://"), Key=name, Body=content)
+
+
 def test_inception_comes_from_a_bucket(s3: FaultyS3, inception_file: Path, tmp_path: Path) -> None:
     bucket = s3.new_bucket()
     address = f"{bucket}/nets/w.pth"
     content = inception_file.read_bytes()
-    s3.client.put_object(Bucket=bucket.removeprefix("s3://"), Key="nets/w.pth", Body=content)
+    _put(bucket, "nets/w.pth", content)
     sources = weight_sources(address, {}, str(tmp_path))
     found = open_extractor("inception-v3-compat", tmp_path, sources, "cpu", image_size=32)
     assert found.weights_sha256 == sha256_file(inception_file)
@@ -39,7 +48,7 @@ def test_a_replaced_file_is_fetched_anew(s3: FaultyS3, tmp_path: Path) -> None:
     bucket = s3.new_bucket()
     paths = []
     for content in (b"old", b"new", b"old"):
-        s3.client.put_object(Bucket=bucket.removeprefix("s3://"), Key="w", Body=content)
+        _put(bucket, "w", content)
         paths.append(fetch_from_s3(f"{bucket}/w", "key", tmp_path))
         assert paths[-1].read_bytes() == content
     assert paths[0] == paths[2]  # it is known again
@@ -48,7 +57,7 @@ def test_a_replaced_file_is_fetched_anew(s3: FaultyS3, tmp_path: Path) -> None:
 
 def test_a_cut_download_leaves_nothing(s3: FaultyS3, tmp_path: Path) -> None:
     bucket = s3.new_bucket()
-    s3.client.put_object(Bucket=bucket.removeprefix("s3://"), Key="w", Body=b"x" * 1000)
+    _put(bucket, "w", b"x" * 1000)
     s3.fail("403 AccessDenied", method="GET")
     with pytest.raises(UserError, match=f"downloading {bucket}/w: access is denied"):
         fetch_from_s3(f"{bucket}/w", "key", tmp_path)
