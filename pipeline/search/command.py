@@ -151,7 +151,7 @@ def _describe(study: Study, command: Command) -> dict[str, Any]:
 
 
 def _is_finished(study: Study, history: History) -> bool:
-    if not all(trial.is_over for trial in history.trials.values()):
+    if not all(t.is_over and not t.died for t in history.trials.values()):
         return False
     enough = history.num_configs >= num_configs(study)
     return enough or (bool(history.trials) and propose(study, history) is None)
@@ -181,10 +181,9 @@ def _drive(study: Study, events: list[Any], history: History, folder: Path) -> N
             flush=True,
         )
 
-    journal = Journal(folder / JOURNAL_NAME)
-    recorder = Recorder(study, journal, history, on_end)
+    recorder = Recorder(study, Journal(folder / JOURNAL_NAME), history, on_end)
+    recorder.retry_dead()
     try:
         drive(recorder, events, folder)
     finally:
-        journal.close()
         write_results(folder)

@@ -1,5 +1,6 @@
 """Runs a study's trials under Ray Tune until none is left."""
 
+import logging
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from ray.tune.search import ConcurrencyLimiter
 from pipeline.errors import Preempted
 from pipeline.launching.ray_cluster import ray_cluster
 from pipeline.search.capacity import bundle_of, trials_at_a_time
+from pipeline.search.failures import Failures
 from pipeline.search.journal import Event
 from pipeline.search.population import Population, founders
 from pipeline.search.proposals import num_configs
@@ -29,6 +31,7 @@ _SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the journal is what a study goes on from
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 _FORWARDED = ("MLFLOW_", "AWS_")  # beginnings of variables' names
@@ -42,6 +45,7 @@ def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
     """
     study, section = recorder.study, recorder.study.section
     os.environ.update(_SETTINGS)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # `Failures` says it in a line
     storage = folder.absolute() / "ray"
     shutil.rmtree(storage, ignore_errors=True)
     with Interruption() as interruption, ray_cluster(study.params.runtime.join_timeout_s):
@@ -66,6 +70,9 @@ def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=study.params.runtime.max_failures),
                 stop=_Interrupted(recorder, interruption),
+                callbacks=[Failures(recorder)],
+                # Reports have theirs, in the run folder.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
             **_search(recorder, events, concurrent),
         )
@@ -108,6 +115,9 @@ class _Interrupted(tune.Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return self.stop_all()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray saves what it is given
 
     def stop_all(self) -> bool:
         reason = self._interruption.reason()

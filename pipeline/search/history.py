@@ -37,6 +37,8 @@ class Trial:
     status: Status = "unfinished"
     message: str = ""
     """Why it failed."""
+    died: bool = False
+    """Whether it failed because its processes did, which another time they may not."""
     run_dir: str | None = None
     run_key: str | None = None
     mlflow_run_id: str | None = None
@@ -91,8 +93,11 @@ class History:
                 trial,
                 status=event["status"],
                 message=event.get("message", ""),
+                died=event.get("died", False),
                 mlflow_run_id=event.get("mlflow_run_id") or trial.mlflow_run_id,
             )
+        elif kind == "retry":
+            changed = replace(trial, status="unfinished", message="", died=False)
         else:
             raise ValueError(f"an event of a later version: {kind}")
         self.trials[key] = changed

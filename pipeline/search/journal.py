@@ -23,21 +23,18 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Cuts off a line that a killed process left torn."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115, closed by `close`
-        self._file.seek(0)
-        content = self._file.read()
-        self._file.truncate(content.rfind(b"\n") + 1)
+        self._path = path
+        with open(path, "ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
     def append(self, event: Event) -> None:
         """Returns when the event is on disk."""
         line = (json.dumps(event, allow_nan=False) + "\n").encode()
-        while line:
-            line = line[self._file.write(line) :]
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Call once, and `append` not after it."""
-        self._file.close()
+        with open(self._path, "ab", buffering=0) as file:
+            while line:
+                line = line[file.write(line) :]
+            os.fsync(file.fileno())
 
 
 def read_journal(path: Path) -> list[Event]:

@@ -48,15 +48,30 @@ class Recorder:
         """A member of a population takes over another's state."""
         self._tell({"event": "exploit", "id": id, "config": config, "parent": parent})
 
+    def retry_dead(self) -> None:
+        """Gives trials whose processes died too often another time."""
+        for trial in list(self.history.trials.values()):
+            if trial.died:
+                self._tell({"event": "retry", "id": trial.id})
+
     def end(
-        self, id: str, status: Status, message: str = "", mlflow_run_id: str | None = None
+        self,
+        id: str,
+        status: Status,
+        message: str = "",
+        mlflow_run_id: str | None = None,
+        died: bool = False,
     ) -> None:
-        """A trial is over; not so where the driver is stopping or the trial only was preempted."""
+        """A trial is over; not so where it only was preempted."""
         if status == "unfinished" or self.history.trials[id].is_over:
             return
-        event = {"event": "end", "id": id, "status": status, "message": message}
+        event = {"event": "end", "id": id, "status": status, "message": message, "died": died}
         self._tell({**event, "mlflow_run_id": mlflow_run_id})
         self._on_end(self.history.trials[id])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray saves what it is given, and here the journal is what is gone on from."""
+        return {}
 
     def _tell(self, event: Event) -> None:
         if self.history.apply(event):

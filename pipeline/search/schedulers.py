@@ -41,13 +41,6 @@ class Recorded:
         elif self.recorder.interrupted is None:
             self.recorder.end(result["id"], "stopped", "", result["mlflow_run_id"])
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Ray's hook for a trial that failed too often."""
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() if error is not None else []
-        self.recorder.end(trial.config["trial"]["id"], "failed", lines[-1] if lines else "it died")
-        super().on_trial_error(tune_controller, trial)  # type: ignore[misc]
-
     def _number(self, result: dict[str, Any]) -> float:
         if result["value"] is not None:
             return result["value"]

@@ -84,7 +84,6 @@ class TrialRun(tune.Trainable):
             "mlflow_run_id": training.mlflow_run_id(),
         }
         if news.outcome is not None:
-            self._close()
             result |= {"done": True, "outcome": news.outcome, "message": news.message}
         return result
 
