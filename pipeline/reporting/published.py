@@ -131,13 +131,11 @@ def comparable(row: PublishedRow, metric: str, ours: OurProtocol | None) -> str 
             _extractor(entry),
         ),
         (theirs.weights == entry.get("weights"), f"{theirs.weights} weights", entry.get("weights")),
-        _count("generated images", theirs.num_generated, entry.get("num_generated")),
+        _classwise(theirs, entry)
+        if metric == "intra_fid"
+        else _count("generated images", theirs.num_generated, entry.get("num_generated")),
         *(_score_checks(theirs, entry) if metric.startswith("is_") else _real(theirs, entry)),
     ]
-    if metric == "intra_fid":
-        preset = entry.get("preset")
-        same = theirs.intra_fid is not None and theirs.intra_fid == preset
-        checks.append((same, f"{theirs.intra_fid or 'unknown'} counts within a class", preset))
     return "; ".join(f"{a}, not {b}" for same, a, b in checks if not same) or None
 
 
@@ -176,6 +174,12 @@ def _real(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> list[_Check]:
         (same_split, f"against {theirs.split or 'unknown'} images", split),
         (enough, f"{_number(theirs.num_real)} real images", _number(num_real)),
     ]
+
+
+def _classwise(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> _Check:
+    ours = f"{entry.get('preset')}{', of which some fall short' if entry.get('shortfall') else ''}"
+    same = theirs.intra_fid is not None and theirs.intra_fid == ours
+    return same, f"{theirs.intra_fid or 'unknown'} counts within a class", ours
 
 
 def _count(what: str, theirs: int | None, ours: Any) -> _Check:

@@ -184,6 +184,23 @@ def test_what_a_source_does_not_say_does_not_compare():
     assert comparable(row, "fid", None) == "we have no such number"
 
 
+def test_intra_fid_compares_at_equal_counts_within_the_classes():
+    (row,) = [
+        r
+        for r in ROWS
+        if r.protocol.data == "cifar10"
+        and r.table == "port"
+        and r.variant == "studiogan-recipe"
+        and "intra_fid" in r.numbers
+    ]
+    cifar10 = _manifest(name="cifar10", source={"kind": "cifar10"}, resolution=32, num_classes=10)
+    matched = {**OURS, "num_real": 49_000, "preset": "match", "num_generated": 49_000}
+    assert comparable(row, "intra_fid", our_protocol(matched, cifar10)) is None
+    few = our_protocol({**matched, "shortfall": "some classes ..."}, cifar10)
+    found = "match counts within a class, not match, of which some fall short"
+    assert comparable(row, "intra_fid", few) == found
+
+
 def test_ours_stands_beside_theirs_with_weights_of_the_same_kind():
     protocol = {
         "fid": {**OURS, "weights": "EMA"},
