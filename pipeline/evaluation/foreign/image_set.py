@@ -21,6 +21,8 @@ from pipeline.evaluation.foreign.origin import Found, Label, Origin
 from pipeline.evaluation.foreign.survey import Survey, check_usable
 
 BATCH = 100
+_MAX_SIZES = 10
+"""That a protocol names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,7 @@ class ImageSet:
         content = hashlib.sha256(f"{R}x{R}x{C}".encode())
         for digest in sorted(self._digests):
             content.update(digest)
-        sizes = {f"{w}x{h}": count for (w, h), count in self.seen.sizes.items()}
-        is_resized = set(sizes) != {f"{R}x{R}"}
+        is_resized = set(self.seen.sizes) != {(R, R)}
         return {
             "path": self.origin.path,
             "layout": self.origin.layout,
@@ -94,7 +95,7 @@ class ImageSet:
             "digest": content.hexdigest(),
             "size": f"{R}x{R}",
             "mode": PILLOW_MODE[C],
-            "sizes_found": sizes if is_resized else None,
+            "sizes_found": _largest(self.seen.sizes) if is_resized else None,
             "modes_found": dict(self.seen.modes),
             "preparation": self._recipe.describe() if is_resized else "none but the mode's",
         }
@@ -108,6 +109,13 @@ class ImageSet:
     def rejected(self) -> tuple[Rejected, ...]:
         """What could not be used, in the order of the keys."""
         return tuple(sorted(self._rejected, key=lambda rejected: rejected.key))
+
+
+def _largest(sizes: Mapping[tuple[int, int], int]) -> dict[str, int]:
+    """The most frequent sizes by name, and how many images have any other."""
+    named = {f"{w}x{h}": count for (w, h), count in islice(sizes.items(), _MAX_SIZES)}
+    others = sum(sizes.values()) - sum(named.values())
+    return named | ({"others": others} if others else {})
 
 
 def recipe_like(manifest: Manifest, resolution: int) -> Recipe:

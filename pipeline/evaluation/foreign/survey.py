@@ -94,7 +94,6 @@ def one_size(surveys: Mapping[str, Survey], asked: int | None, real_side: int | 
         sizes.update(seen.sizes)
     (width, height), _ = sizes.most_common(1)[0]
     where = " and ".join(surveys)
-    cure = "crops and resizes all as the data set's images were" if real_side else "does"
     target = real_side or min(min(size) for size in sizes)
     if len(sizes) > 1:
         raise UserError(
@@ -109,7 +108,8 @@ def one_size(surveys: Mapping[str, Survey], asked: int | None, real_side: int | 
     if real_side is not None and width != real_side:
         raise UserError(
             f"{where}: all images are {width}x{height}, the data set's {real_side}x{real_side}; "
-            f"both sides of a metric need one size: --resize {real_side} {cure}"
+            f"both sides of a metric need one size: --resize {real_side} crops and resizes "
+            "these as the data set's were"
         )
     return width
 
