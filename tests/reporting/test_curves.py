@@ -59,6 +59,18 @@ def test_long_run_is_thinned_to_means():
     assert chart.kimg[0] == 2.0
 
 
+def test_what_is_measured_now_and_then_is_one_curve():
+    statuses = records([1.0, 2.0, 3.0, 4.0])
+    for status, distance in ((statuses[1], 9.0), (statuses[3], 5.0)):
+        status.metrics["fid2k_dataset_cnn"] = distance
+        status.metrics["fd2k_efficientnet_lite0"] = 10 * distance
+    first, second, losses = charts(statuses)
+    assert first.title == "Distance on the way: fd2k_efficientnet_lite0"
+    assert (second.kimg, second.series[0].values) == ((2.0, 4.0), (9.0, 5.0))
+    assert [command for command, _, _ in points(line_chart(second))] == ["M", "L"]
+    assert len(losses.kimg) == 4
+
+
 def test_drawing_is_true_to_scale_and_broken_at_gaps():
     (chart,) = charts(records([0.0, 1.0, math.nan, 3.0, 4.0]))
     drawn = points(line_chart(chart))
