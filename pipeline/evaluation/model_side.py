@@ -50,7 +50,7 @@ def measure_model_side(
     subject = Subject(
         images=generated,
         key=lambda stem: metric_key(stem, protocol.extractor, protocol.official) + weights_suffix,
-        entry={**entry, "num_generated": generated.moments.count},
+        entry={**entry, **protocol.entry, "num_generated": generated.moments.count},
     )
     alone = subject.with_entry(num_real=0, reference_split=None)
 

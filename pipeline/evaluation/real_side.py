@@ -35,6 +35,7 @@ def measure_real_side(
     """
     reference, floor = real.reference, real.floor
     protocol = reference.protocol
+    entry = {**entry, **protocol.entry}
 
     def key(stem: str) -> str:
         return metric_key(stem, protocol.extractor, protocol.official)

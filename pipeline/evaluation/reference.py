@@ -1,8 +1,9 @@
 """Makes the real data's side of the metrics: extractor, moments and features, spread of pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from pipeline.data.reader import Dataset, Rows
 from pipeline.errors import UserError
+from pipeline.evaluation.bf16_effect import measure_bf16_effect
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
-from pipeline.evaluation.extractors.names import extractor_name
+from pipeline.evaluation.extractors.names import extractor_name, network_of
 from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.own_classifier import open_everywhere, train_own_classifier
@@ -54,6 +56,8 @@ class _Side:
     """None where it is still to be trained."""
     training: dict[str, Any] | None = None
     """How it was."""
+    open_exact: Callable[[], Extractor] | None = None
+    """Opens the same network in fp32, for one in bf16."""
     entry: Path | None = None
     """Its folder, intact; on the main process alone."""
 
@@ -130,7 +134,12 @@ def _begin(
         return _Side(spec=spec, identity={"extractor": spec, **training, **kept}, extractor=None)
     size = dataset.manifest.resolution
     extractor = open_extractor(spec, Path(), sources, device, image_size=size)
-    return _Side(spec=spec, identity={**extractor.describe(), **kept}, extractor=extractor)
+    side = _Side(spec=spec, identity={**extractor.describe(), **kept}, extractor=extractor)
+    if network_of(spec) != spec:
+        side.open_exact = partial(
+            open_extractor, network_of(spec), Path(), sources, device, image_size=size
+        )
+    return side
 
 
 def _make(
@@ -183,13 +192,16 @@ def _make(
             seen = train.collected[index]
             unseen = None if heldout is None else heldout.collected[index]
             folder = staging / side.name
+            effect = None
+            if side.open_exact is not None:
+                effect = measure_bf16_effect(dataset.train, extractor, side.open_exact())
             assert train.spread is not None
             write_pixels(folder, train.spread, dataset.manifest)
             weights = () if side.training is None else (WEIGHTS_FILE,)
             write_reference(
                 folder,
                 Reference(
-                    protocol=_describe(dataset, extractor, seen, unseen, side.training),
+                    protocol=_describe(dataset, extractor, seen, unseen, side.training, effect),
                     train=seen,
                     heldout=unseen,
                 ),
@@ -205,6 +217,7 @@ def _describe(
     train: Collected,
     heldout: Collected | None,
     training: dict[str, Any] | None,
+    bf16_effect: dict[str, Any] | None,
 ) -> ReferenceProtocol:
     return ReferenceProtocol(
         extractor=extractor.name,
@@ -222,4 +235,5 @@ def _describe(
         heldout_accuracy=None if training is None else training["heldout_accuracy"],
         training=training,
         versions=library_versions(),
+        bf16_effect=bf16_effect,
     )

@@ -28,6 +28,7 @@ RESULT_SOURCES = (
     "pipeline/data/block_order.py",
     "pipeline/data/feature_file.py",
     "pipeline/data/order.py",
+    "pipeline/evaluation/bf16_effect.py",
     "pipeline/evaluation/collector.py",
     "pipeline/evaluation/exact_arithmetic.py",
     "pipeline/evaluation/extractors/*.py",

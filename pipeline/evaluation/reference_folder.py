@@ -71,6 +71,13 @@ class ReferenceProtocol:
     """How such a classifier was trained."""
     versions: Mapping[str, str]
     """Of the libraries."""
+    bf16_effect: Mapping[str, Any] | None = None
+    """What `measure_bf16_effect` says of an extractor in bfloat16."""
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """What it adds to the protocol of each metric."""
+        return {} if self.bf16_effect is None else {"bf16_effect": dict(self.bf16_effect)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pipeline.config.params import Params
 from pipeline.data.streaming import open_anywhere
+from pipeline.evaluation.bf16_effect import describe_bf16_effect
 from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.extractors.names import PUBLISHED, network_of
 from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.reference import make_references
 from pipeline.training.allocator import keep_freed_memory
@@ -65,3 +67,10 @@ def make_references_in_group(
             f"{paths.out / protocol.extractor}: {protocol.num_train} training and "
             f"{protocol.num_heldout} held-out images, {protocol.feature_dim} features each{taken}"
         )
+        if protocol.bf16_effect is not None:
+            print(f"{protocol.extractor}: {describe_bf16_effect(protocol.bf16_effect)}")
+        if not protocol.official and network_of(protocol.extractor) in PUBLISHED:
+            print(
+                f"{protocol.extractor}: these are not the published weights (SHA-256 "
+                f"{protocol.weights_sha256[:8]}...); its metrics are called unofficial"
+            )

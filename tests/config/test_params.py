@@ -37,6 +37,22 @@ def _load(tmp_path: Path, text: str) -> Params:
         ("model: {d_attention: [8, 8]}", r"model\.d_attention = \[8, 8\].*repeat"),
         ("data: {source: folder}", r"data\.path is missing"),
         ("reference: {extractors: [inception-v3-compat]}", r"reference\.inception_weights is mis"),
+        (
+            "reference: {extractors: [inception-v3-compat-bf16]}",
+            r"reference\.inception_weights is mis",
+        ),
+        (
+            "reference: {extractors: [datset-cnn]}",
+            r"`reference\.extractors`: .*'datset-cnn'; the nearest is 'dataset-cnn'",
+        ),
+        (
+            "reference: {extractors: [dataset-cnn, a/dataset-cnn.pt]}",
+            r"`reference\.extractors`: .*would be called 'dataset-cnn'.*rename the file",
+        ),
+        (
+            "reference: {extractor_weights: {vgg-16: a.pth}}",
+            r"`reference\.extractor_weights`: 'vgg-16' takes no weights; .*'vgg16'",
+        ),
         ("- 1", r"must hold sections"),
         ("a: [", r"is not valid YAML"),
         ("train: {batchh: 3, sed: 1}", r"and 1 more mistake"),

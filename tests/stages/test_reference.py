@@ -50,7 +50,7 @@ def test_a_mistake_ends_in_one_sentence(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == (
         "error: reference.inception_weights: nowhere.pth cannot be read (No such file or "
-        "directory); give the path of torch-fidelity's Inception weights, or `download`\n"
+        "directory); give the path of a weights file, s3://bucket/key, or `download`\n"
     )
     assert not (tmp_path / "reference").exists()
 
