@@ -30,6 +30,8 @@ class OrderStatement:
     """`Table 1`, or `Figure 4, 10,000 updates`."""
     metric: str
     """What the paper orders by."""
+    lower_first: bool
+    """Whether less of that is better."""
     theirs: tuple[str, ...]
     """The paper's order, the best first: names with values."""
     ours: tuple[str, ...]
@@ -98,6 +100,7 @@ def _statement(
     return OrderStatement(
         place=_place(rows[0]),
         metric=_TITLES.get(metric, metric),
+        lower_first=their_sign == 1,
         theirs=_listed(published, their_sign),
         ours=_listed(means, our_sign),
         agreement=agreement,

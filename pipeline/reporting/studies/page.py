@@ -1,0 +1,197 @@
+"""Puts a study's page together: one file that needs nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.config.published import read_published
+from pipeline.reporting.numbers import count, significant
+from pipeline.reporting.studies.bars import bars_svg
+from pipeline.reporting.studies.beside_study import beside_study
+from pipeline.reporting.studies.drawings import Drawings
+from pipeline.reporting.studies.learning_curves import learning_curves_svg
+from pipeline.reporting.studies.paper_order import paper_orders
+from pipeline.reporting.studies.rate_map import RateMap, legend_shades, rate_map_svg
+from pipeline.reporting.studies.rows import (
+    config_rows,
+    counted,
+    interval_text,
+    trial_rows,
+)
+from pipeline.search.measurement import Measurement
+from pipeline.search.ranking import is_finished, num_expected, values_of, varied
+from pipeline.search.recommendation import recommended
+from pipeline.search.results import StudyResults
+from pipeline.search.trial_name import short_keys, trial_name
+
+_FOLDER = Path(__file__).resolve().parent
+_INTERVALS = (
+    "Intervals are Student's t over seeds; they say how far another set of seeds may lead, and "
+    "nothing of other data."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Best:
+    name: str
+    value: str
+    interval: str
+    interval_note: str
+    caution: str
+    commands: str
+
+
+def render_study(results: StudyResults, described: Mapping[str, Any], drawings: Drawings) -> str:
+    """The page as HTML; `described` is the study's `study.json`."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    measured = Measurement.of_json(described.get("measured"))
+    orders = paper_orders(results, read_published())
+    curves = drawings.curves
+    return environment.get_template("study.html.j2").render(
+        style=_styles(),
+        name=results.study,
+        metric=results.metric,
+        better="lower" if results.mode == "min" else "higher",
+        lead=_lead(results),
+        unfinished="" if is_finished(results) else _unfinished(results),
+        facts=_facts(results, measured),
+        best=_best(results, described),
+        interval_method=_INTERVALS if len(results.section["seeds"]) > 1 else _one_seed(),
+        bars=None if drawings.bars is None else bars_svg(drawings.bars),
+        configurations=config_rows(results),
+        beside=beside_study(results, measured, read_published()),
+        orders=orders,
+        no_order=_no_order(results) if not orders else "",
+        maps=[(chart.title, rate_map_svg(chart)) for chart in drawings.maps],
+        shades=_shades(drawings.maps),
+        curves=None if curves is None else learning_curves_svg(curves),
+        legend=() if curves is None else curves.legend,
+        num_grey=0 if curves is None else curves.num_grey,
+        rungs=() if curves is None else curves.rungs_kimg,
+        trials=trial_rows(results),
+        footer=_footer(results),
+    )
+
+
+def _styles() -> Markup:
+    files = (_FOLDER.parent / "report.css", _FOLDER / "study.css")
+    return Markup("\n".join(file.read_text(encoding="utf-8") for file in files))
+
+
+def _lead(results: StudyResults) -> str:
+    names = short_keys(varied(results)).values()
+    section = results.section
+    how = {
+        "grid": "every combination",
+        "random": "at random",
+        "tpe": "by TPE, which goes by what earlier ones reached",
+    }[section["searcher"]]
+    stops = {
+        "none": "Each was trained to its end.",
+        "asha": "Those that were behind at a rung stopped early (ASHA).",
+        "pbt": "Those that were behind took over a better one's state at changed rates; what "
+        "stands here of each is its newest configuration (PBT).",
+    }[section["scheduler"]]
+    return f"Configurations that differ in {' and '.join(names)}, chosen {how}. {stops}"
+
+
+def _unfinished(results: StudyResults) -> str:
+    over = sum(trial.is_over for trial in results.trials)
+    return (
+        f"{over} of {num_expected(results)} trials are over. All that stands here is of these "
+        "alone; the same command goes on."
+    )
+
+
+def _facts(results: StudyResults, measured: Measurement | None) -> list[tuple[str, str]]:
+    section = results.section
+    facts = [
+        ("Trials", counted(results.trials) or "none yet"),
+        ("Seeds", ", ".join(map(str, section["seeds"]))),
+        ("Length of a trial", f"{section['max_kimg']:g} kimg"),
+        ("Metric", results.metric),
+    ]
+    if measured is not None:
+        facts.append(("Data", f"{measured.name}, {measured.resolution}x{measured.resolution}"))
+        if measured.protocol:
+            protocol = measured.protocol
+            facts.append(
+                (
+                    "Measured on",
+                    f"{count(protocol['num_generated'])} images of the {protocol['weights']} "
+                    f"generator, {count(protocol['num_real'])} real ones",
+                )
+            )
+    shared = section["params"]
+    if shared:
+        facts.append(("Set for all", trial_name(shared)))
+    return facts
+
+
+def _best(results: StudyResults, described: Mapping[str, Any]) -> _Best | None:
+    best = results.best
+    if best is None or best.value is None:
+        return None
+    found = recommended(described, best)
+    values, num = values_of(best), sum(c.value is not None for c in results.configs)
+    request = described.get("request", {})
+    study = request.get("study", results.study)
+    smoke = " --smoke" if request.get("smoke") else ""
+    note = f"mean over {len(values)} seeds; 95 % interval by Student's t"
+    return _Best(
+        name=trial_name(best.config),
+        value=significant(best.value, 4),
+        interval=interval_text(best.ci95),
+        interval_note=note if best.ci95 is not None else "one seed: no interval",
+        caution=(
+            f"It was chosen among {num} by this very number, which flatters it. "
+            "Its value is that of a search's small protocol; the evaluation "
+            "of a full training, on other samples, is what to report."
+        ),
+        commands=(
+            f"# writes it to params.yaml\npython tune.py --study {study}{smoke} --apply\n\n"
+            f"# or trains and evaluates it beside what params.yaml says\n{found.exp_run}"
+        ),
+    )
+
+
+def _one_seed() -> str:
+    return "Each was trained with one seed, so nothing is known of how far another may lead."
+
+
+def _no_order(results: StudyResults) -> str:
+    if varied(results) == ("model.variant",):
+        return "Too few of these systems have a value for an order."
+    return (
+        "The paper has no order of such configurations to compare with: it varies the system "
+        "alone, and this study other keys."
+    )
+
+
+def _shades(maps: tuple[RateMap, ...]) -> dict[str, Any]:
+    if not maps:
+        return {}
+    ends = (maps[0].lowest, maps[0].highest)
+    best, worst = ends if maps[0].lower_is_better else ends[::-1]
+    return {
+        "best": significant(best, 4),
+        "worst": significant(worst, 4),
+        "colours": legend_shades(),
+    }
+
+
+def _footer(results: StudyResults) -> str:
+    return (
+        f"data set {results.dataset_digest[:12]}. results.json beside this page has all of it for "
+        "programs."
+    )
