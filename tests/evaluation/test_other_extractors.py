@@ -17,6 +17,7 @@ from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference import make_references
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import SETTINGS, evaluate, read_outs
+from tests.evaluation.subjects import write_model, write_stripes
 
 
 class _Pixels(nn.Module):
@@ -34,14 +35,16 @@ def _write(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def evaluated(
-    prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
     """Metrics and protocol of an evaluation under a file and a published network in bf16."""
     folder = tmp_path_factory.mktemp("others")
+    few = Prepared(folder)
+    write_model(few.model, write_stripes(few.shards, per_class=8))
     extractors = [_write(folder / "My Pixels.pt"), "efficientnet-lite0-bf16"]
     made = make_references(
-        open_dataset(prepared.shards),
-        folder / "reference",
+        open_dataset(few.shards),
+        few.reference,
         extractors=extractors,
         sources=WeightSources(),
         cnn_epochs=1,
@@ -50,10 +53,9 @@ def evaluated(
     )
     assert [each.protocol.extractor for each in made] == ["my-pixels", "efficientnet-lite0-bf16"]
     evaluate(
-        prepared,
+        few,
         folder,
-        replace(SETTINGS, num_samples=24, bootstrap=0, metrics=("fid", "is", "kid")),
-        reference_dir=folder / "reference",
+        replace(SETTINGS, num_samples=12, bootstrap=0, metrics=("fid", "is", "kid")),
         extractors=extractors,
     )
     return read_outs(folder)
