@@ -294,11 +294,11 @@ class RuntimeSection(Section):
     num_threads: int | None = Field(None, ge=1, description="CPU threads; null: torch's choice")
     launcher: Literal["auto", "inprocess", "torchrun", "ray"] = Field(
         "auto",
-        description="what starts the processes of training; auto: ray where RAY_ADDRESS is set, "
-        "torchrun for several workers, else this process",
+        description="what starts the processes of train, reference and evaluate; auto: ray where "
+        "RAY_ADDRESS is set, torchrun for several workers, else this process",
     )
     num_workers: int | None = Field(
-        None, ge=1, description="processes of training; null: one for each GPU of this machine"
+        None, ge=1, description="how many processes; null: one for each GPU of this machine"
     )
     resources_per_worker: dict[str, Float] = Field(
         {}, description="what Ray reserves for each, such as {CPU: 4, GPU: 1}; {}: 1 CPU or 1 GPU"

@@ -29,6 +29,9 @@ class Progress:
         losses = f"loss D {metrics['loss/d']:.2f}"
         if "loss/g" in metrics:  # with several updates of D for one of G there may be none
             losses += f" G {metrics['loss/g']:.2f}"
+        for name, value in metrics.items():
+            if name.startswith(("fid", "fd")):  # of an evaluation on the way
+                losses += f", {name} {value:.2f}"
         speed = f"{metrics['throughput/images_per_s']:.0f} img/s"
         if self._bar is not None:
             self._bar.set_postfix_str(f"{speed}, {losses}", refresh=False)

@@ -1,0 +1,78 @@
+"""The stage as DVC runs it, with evaluations on the way."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.data.reader import open_dataset
+from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.reference import make_references
+from pipeline.tracking.jsonl import read_stats
+from tests.evaluation.subjects import write_stripes
+from tests.faults.conftest import environment
+
+
+@pytest.fixture
+def project(tmp_path: Path, default_params: dict[str, Any]) -> Path:
+    """A folder with shards, params.yaml and a run of three batches."""
+    write_stripes(tmp_path / "shards")
+    params = copy.deepcopy(default_params)
+    params["model"] |= {"g_width": 2, "d_width": 2, "z_dim": 8}
+    params["train"] |= {"batch": 16, "total_kimg": 0.048, "eval_kimg": 0.032}
+    params["runtime"] |= {"tracker": "none", "launcher": "torchrun", "num_workers": 2}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    return tmp_path
+
+
+def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.train", "--shards", "shards", "--out", "model"]
+    return subprocess.run(
+        [*command, *options],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_two_workers_evaluate_on_the_way(project: Path) -> None:
+    make_references(
+        open_dataset(project / "shards"),
+        project / "reference",
+        extractors=["dataset-cnn"],
+        sources=WeightSources(),
+        cnn_epochs=1,
+        seed=0,
+        device="cpu",
+    )
+    done = _run(project, "--reference", "reference")
+    assert done.returncode == 0, done.stderr
+    records, _ = read_stats(project / "model" / "stats.jsonl")
+    found = {r.nimg: r.metrics.get("fid2k_dataset_cnn") for r in records}
+    assert sorted(found) == [32, 48]
+    assert all(value is not None and value > 0 for value in found.values())
+    assert f"fid2k_dataset_cnn {found[48]:.2f}" in done.stderr
+    config = json.loads((project / "model" / "config.json").read_text())
+    entry = config["on_the_way"]["fid2k_dataset_cnn"]
+    assert (entry["num_generated"], entry["seed"], entry["weights"]) == (2000, 2000, "EMA")
+
+
+def test_a_missing_real_side_is_told_before_training(project: Path) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["runtime"]["launcher"], params["runtime"]["num_workers"] = "inprocess", 1
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    done = _run(project, "--reference", "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: nowhere/dataset-cnn/protocol.json does not exist; make it with "
+        "`dvc repro reference`\n"
+    )
+    assert not (project / "runs").exists()
