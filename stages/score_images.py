@@ -59,6 +59,9 @@ def score_images(arguments: argparse.Namespace) -> None:
 
     Raises UserError for options that make no sense together and for images that do not compare.
     """
+    for name in ("images", "against"):
+        if getattr(arguments, name) == "":
+            raise UserError(f"--{name} is empty; name a folder or a file of images")
     for name in _OF_A_MODEL:
         if getattr(arguments, name) is not None:
             raise UserError(f"--images and --{name} exclude each other; leave one out")

@@ -98,6 +98,7 @@ def test_a_table_and_the_files_that_are_asked_for(
         (["--images", "flat", "--extractor", "dataset-cmm"], "nearest is 'dataset-cnn'"),
         (["--images", "nowhere"], "--images: nowhere does not exist; expected a folder of images"),
         (["--images", "flat", "--against", "nowhere"], "--against: nowhere does not exist"),
+        (["--images", ""], "--images is empty; name a folder or a file of images"),
         (["--against", "flat"], "--against is for --images PATH"),
     ],
 )
