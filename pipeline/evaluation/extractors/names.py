@@ -90,9 +90,10 @@ def check_weights(weights: Mapping[str, str]) -> None:
 
 def _unknown(extractor: str) -> str:
     matches = difflib.get_close_matches(extractor, _NAMED, n=1, cutoff=0.5)
-    nearest = f"the nearest is {matches[0]!r}; " if matches else ""
+    if matches:
+        return f"there is no extractor {extractor!r}; the nearest is {matches[0]!r}"
     return (
-        f"there is no extractor {extractor!r}; {nearest}there are "
-        f"{', '.join((DATASET_CNN, *PUBLISHED))}, all but the first also with {BF16} after the "
-        f"name, and one's own {', '.join(FILE_SUFFIXES)} files by their path"
+        f"there is no extractor {extractor!r}; there are {', '.join((DATASET_CNN, *PUBLISHED))}, all "
+        f"but the first also with {BF16} after the name, and one's own {', '.join(FILE_SUFFIXES)} "
+        "files by their path"
     )
