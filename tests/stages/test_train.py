@@ -24,7 +24,7 @@ def project(tmp_path: Path, default_params: dict[str, Any]) -> Path:
     write_stripes(tmp_path / "shards")
     params = copy.deepcopy(default_params)
     params["model"] |= {"g_width": 2, "d_width": 2, "z_dim": 8}
-    params["train"] |= {"batch": 16, "total_kimg": 0.048, "eval_kimg": 0.032}
+    params["train"] |= {"batch": 16, "total_kimg": 0.032, "eval_kimg": 0.016}
     params["runtime"] |= {"tracker": "none", "launcher": "torchrun", "num_workers": 2}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return tmp_path
@@ -57,9 +57,9 @@ def test_two_workers_evaluate_on_the_way(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     records, _ = read_stats(project / "model" / "stats.jsonl")
     found = {r.nimg: r.metrics.get("fid2k_dataset_cnn") for r in records}
-    assert sorted(found) == [32, 48]
+    assert sorted(found) == [16, 32]
     assert all(value is not None and value > 0 for value in found.values())
-    assert f"fid2k_dataset_cnn {found[48]:.2f}" in done.stderr
+    assert f"fid2k_dataset_cnn {found[32]:.2f}" in done.stderr
     config = json.loads((project / "model" / "config.json").read_text())
     entry = config["on_the_way"]["fid2k_dataset_cnn"]
     assert (entry["num_generated"], entry["seed"], entry["weights"]) == (2000, 2000, "EMA")

@@ -68,8 +68,10 @@ def test_evaluation_and_report_join_the_run_of_the_training(tmp_path, store, mod
         {"fid_dataset_cnn": 12.5, "fid": None}, files=[page], images={"class grid": picture}
     )
     run.log_report(page)
+    run.log_series({1000: {"fid_dataset_cnn": 20.0}, 2000: {"fid_dataset_cnn": 12.0}})
     client, found = the_run(store)
     assert run.run_id == found.info.run_id
+    assert points(client, found, "series/fid_dataset_cnn") == [(1000, 20.0), (2000, 12.0)]
     assert points(client, found, "eval/fid_dataset_cnn") == [(2000, 12.5)]
     assert "eval/fid" not in found.data.metrics
     assert image_steps(client, found) == [1000, 2000, 2000]
