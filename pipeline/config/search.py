@@ -145,6 +145,11 @@ class StudySection(Section):
                 f"space: {(others or fixed)[0]} cannot change while a run goes on, as scheduler: "
                 f"pbt asks; give continuous ranges of {' and '.join(RATE_KEYS)}"
             )
+        if self.max_concurrent is not None:
+            found.append(
+                "max_concurrent: scheduler: pbt has its members take turns where there is no room "
+                "for all; leave it null"
+            )
         if self.searcher != "random" or len(self.seeds) > 1 or (self.num_trials or 0) < 2:
             found.append(
                 "scheduler: pbt needs searcher: random, one seed and num_trials of at least 2, "

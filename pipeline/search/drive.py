@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
             ),
             **_search(recorder, events, concurrent),
         )
-        tuner.fit()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consider boosting PBT")
+            tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
     if recorder.interrupted is not None:
         raise Preempted(
@@ -90,9 +93,8 @@ def _search(recorder: Recorder, events: Iterable[Event], concurrent: int) -> dic
         members = founders(recorder)
         return {
             "param_space": {"trial": tune.grid_search(members)},
-            "tune_config": tune.TuneConfig(
-                scheduler=Population(recorder), max_concurrent_trials=concurrent
-            ),
+            # No process is used again: one that waits holds the run folder of a paused member.
+            "tune_config": tune.TuneConfig(scheduler=Population(recorder), reuse_actors=False),
         }
     return {
         "tune_config": tune.TuneConfig(

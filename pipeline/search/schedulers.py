@@ -6,7 +6,7 @@ made anew from the journal.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
@@ -110,7 +110,9 @@ class Halving(Recorded, AsyncHyperBandScheduler):
     def _judge(self, id: str, result: dict[str, Any]) -> str:
         # A trial that was told to stop and killed before it could is told again.
         if id not in self._behind:
-            decision = super().on_trial_result(None, _Named(id), result)
+            nobody, name = cast(Any, None), cast(Any, _Named(id))
+            # Not through `Recorded`, which would come back here.
+            decision = AsyncHyperBandScheduler.on_trial_result(self, nobody, name, result)
             if decision == TrialScheduler.STOP:
                 self._behind.add(id)
         return TrialScheduler.STOP if id in self._behind else TrialScheduler.CONTINUE

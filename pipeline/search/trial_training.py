@@ -10,7 +10,9 @@ from typing import Any
 from pipeline.errors import Preempted, UserError
 from pipeline.launching.worker import Listening, TrainPaths, train_in_group
 from pipeline.search.study import Study
-from pipeline.tracking.study_runs import run_id_of
+from pipeline.search.trial_name import short_keys, trial_name
+from pipeline.tracking.opening import RunLabel
+from pipeline.tracking.study_runs import STUDY_TAG, TRIAL_TAG, run_id_of
 from pipeline.training.inheritance import Inheritance
 from pipeline.training.processes import Processes
 from pipeline.training.settings import is_due
@@ -118,8 +120,7 @@ class TrialTraining:
             Listening(
                 on_run=self._on_run,
                 on_status=self._on_status,
-                tags={"study": study.name, "trial": self._told["id"]},
-                run_name=_run_name(self._told),
+                label=_label(study, self._told),
                 inheritance=inheritance(parent, self._told["id"]),
                 lock_patience_s=_LOCK_PATIENCE_S,
             ),
@@ -178,6 +179,11 @@ def finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def _run_name(told: Mapping[str, Any]) -> str:
-    values = ", ".join(f"{key.partition('.')[2]}={v}" for key, v in told["config"].items())
-    return f"{told['id']} {values}"
+def _label(study: Study, told: Mapping[str, Any]) -> RunLabel:
+    config, seed = told["config"], told["seed"]
+    names = short_keys(config)
+    return RunLabel(
+        name=trial_name(config, seed),
+        params={names[key]: value for key, value in config.items()} | {"seed": seed},
+        tags={STUDY_TAG: study.name, TRIAL_TAG: told["id"]},
+    )
