@@ -33,6 +33,18 @@ _FIGURES: dict[str, dict[str, str]] = {
         "prefetched_vs_memmap": "",
         "prefetched_vs_best_peer": "",
     },
+    "ingest": {
+        "ours_vs_pillow": "",
+        "ours_psnr_db": "",
+        "pillow_psnr_db": "",
+    },
+    "evaluation": {
+        "extraction_vs_torch_fidelity": "1.7 or more",
+        "extraction_feature_error": "under 0.0001",
+        "fid_vs_sqrtm": "20 or more",
+        "fid_difference": "under 0.000001",
+        "intra_fid_seconds": "under 30",
+    },
 }
 
 
@@ -63,7 +75,7 @@ def main() -> None:
     for program, figures in _FIGURES.items():
         for name, target in figures.items():
             value = results[program][name]
-            shown = "absent" if value is None else f"{value:.4f}"
+            shown = "absent" if value is None else f"{value:.4g}"
             print(f"{program:<12} {name:<30} {shown:>8}  {target}".rstrip())
     if arguments.json:
         print(json.dumps(results))
