@@ -1,8 +1,8 @@
 """What every process of a training job does, whoever started it."""
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config.params import Params
@@ -14,7 +14,7 @@ from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.small_protocol import SmallProtocol
-from pipeline.tracking.opening import open_tracker
+from pipeline.tracking.opening import RunLabel, open_tracker
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.inheritance import Inheritance
 from pipeline.training.loop import OnStatus
@@ -42,10 +42,8 @@ class Listening:
 
     on_run: Callable[[Path, str], None] = lambda run_dir, run_key: None
     on_status: OnStatus = lambda nimg, metrics, elapsed_s: None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    label: RunLabel | None = None
     """For the tracker."""
-    run_name: str | None = None
-    """For the tracker; None: the variant, the data set and the length."""
     lock_patience_s: float = 0.0
     inheritance: Inheritance | None = None
 
@@ -88,8 +86,7 @@ def train_in_group(
             kind=runtime.tracker,
             uri=runtime.tracking_uri,
             experiment=runtime.experiment,
-            tags=listening.tags,
-            run_name=listening.run_name,
+            label=listening.label,
         ),
         open_mirror=lambda run_dir, retention: open_mirror(runtime.mirror, run_dir, retention),
         restart=paths.restart,

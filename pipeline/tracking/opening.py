@@ -1,7 +1,7 @@
 """Opens the tracker that the configuration asks for."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,16 @@ from pipeline.training.environment import git_commit
 from pipeline.training.settings import TrainSettings
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunLabel:
+    """What somebody who compares runs calls one of them."""
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """What sets it apart, before the parameters that all runs have."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 def open_tracker(
     run_dir: Path,
     run_key: str,
@@ -25,34 +35,38 @@ def open_tracker(
     kind: Literal["mlflow", "none"],
     uri: str | None,
     experiment: str,
-    tags: Mapping[str, str] | None = None,
-    run_name: str | None = None,
+    label: RunLabel | None = None,
 ) -> Tracker:
     """Writes `stats.jsonl` in any case, and mirrors it in MLflow for kind `mlflow`.
 
-    `description` holds the variant's name and what departs from it, `tags` what else the run is
-    found by.
+    `description` holds the variant's name and what departs from it.
     """
     if kind == "none":
         return JsonlTracker(run_dir)
     params = asdict(settings)
     networks = {"g": params.pop("generator"), "d": params.pop("discriminator")}
+    label = label or RunLabel(
+        name=f"{description['variant']} {manifest.name}-{manifest.resolution} "
+        f"{settings.total_kimg:g}kimg {run_key[:8]}"
+    )
     return MlflowTracker(
         run_dir,
         uri=uri,
         experiment=experiment,
-        run_name=run_name
-        or (
-            f"{description['variant']} {manifest.name}-{manifest.resolution} "
-            f"{settings.total_kimg:g}kimg {run_key[:8]}"
-        ),
+        run_name=label.name,
         total_nimg=settings.total_nimg,
-        params={**description, "train": params, **networks, "data": {"name": manifest.name}},
+        params={
+            **label.params,
+            **description,
+            "train": params,
+            **networks,
+            "data": {"name": manifest.name},
+        },
         tags={
             RUN_KEY_TAG: run_key,
             DATASET_DIGEST_TAG: manifest.digest,
             **_version_tags(),
-            **(tags or {}),
+            **label.tags,
         },
         dataset=DatasetInfo(
             name=manifest.name, digest=manifest.digest, source=str(manifest.source)

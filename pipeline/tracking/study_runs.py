@@ -12,6 +12,9 @@ from pipeline.tracking.connection import (
 )
 from pipeline.tracking.run_identity import RunIdentity
 
+STUDY_TAG = "study"
+TRIAL_TAG = "trial"
+
 
 def prepare_experiment(uri: str | None, name: str) -> str | None:
     """Makes the store and the experiment where they are missing; the experiment's id.
