@@ -34,6 +34,8 @@ class BesideStudy:
 
     lines: tuple[PublishedLine, ...]
     source: str
+    recalled: bool
+    """Whether a number was recalled, and not held against the paper again."""
     reason: str
     """Why no value of ours may be held against theirs; empty where one may."""
 
@@ -53,6 +55,7 @@ def beside_study(
     return BesideStudy(
         lines=tuple(_line(row, ours[str(row.variant)]) for row in rows),
         source=rows[0].source.title,
+        recalled=any(n.read == "unverified" for row in rows for n in row.numbers.values()),
         reason=_reason(results, measured, like[0], stem),
     )
 

@@ -92,7 +92,8 @@ def _maps(maps: tuple[RateMap, ...]) -> Figure:
         axes.set(xscale="log", yscale="log")
         axes.set_xlabel("rate of G", fontsize=9)
         axes.set_ylabel("rate of D", fontsize=9)
-        title = f"{chart.metric} {chart.title}; hollow: not finished, +: the paper"
+        title = " ".join(part for part in (chart.metric, chart.title) if part)
+        title += "; hollow: not finished, +: the paper"
         axes.set_title(_plain(title), fontsize=8, loc="left")
         _tidy(axes)
     return figure

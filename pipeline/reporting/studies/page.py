@@ -93,8 +93,8 @@ def _lead(results: StudyResults) -> str:
     section = results.section
     how = {
         "grid": "every combination",
-        "random": "at random",
-        "tpe": "by TPE, which goes by what earlier ones reached",
+        "random": "drawn at random",
+        "tpe": "proposed by TPE from what earlier ones reached",
     }[section["searcher"]]
     stops = {
         "none": "Each was trained to its end.",
@@ -102,7 +102,7 @@ def _lead(results: StudyResults) -> str:
         "pbt": "Those that were behind took over a better one's state at changed rates; what "
         "stands here of each is its newest configuration (PBT).",
     }[section["scheduler"]]
-    return f"Configurations that differ in {' and '.join(names)}, chosen {how}. {stops}"
+    return f"Configurations that differ in {' and '.join(names)}, {how}. {stops}"
 
 
 def _unfinished(results: StudyResults) -> str:

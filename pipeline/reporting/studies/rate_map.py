@@ -115,9 +115,9 @@ def rate_map_svg(chart: RateMap) -> Markup:
         parts.append(
             Markup(
                 '<g class="paper"><title>the paper&#39;s rates, at its sizes</title>'
-                '<path d="M{:.1f} {:.1f}h18m-9 -9v18"/>'
+                '<path d="M{:.1f} {:.1f}h26m-13 -13v26"/>'
                 '<text class="tick" x="{:.1f}" y="{:.1f}">paper</text></g>'
-            ).format(px - 9, py, px + 11, py + 4)
+            ).format(px - 13, py, px + 15, py + 4)
         )
     parts += [_disc(point, x(point.g_lr), y(point.d_lr), shade) for point in chart.points]
     return Markup("").join([*parts, Markup("</svg>")])
