@@ -3,7 +3,16 @@
 import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from pipeline.evaluation.extractors.names import check_extractors, check_weights
 
@@ -29,6 +38,16 @@ def _fitting_weights(weights: dict[str, str]) -> dict[str, str]:
     except ValueError as error:
         raise ValueError(f"`reference.extractor_weights`: {error}") from None
     return weights
+
+
+def _read_number_kept(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return read(value)
+    except ValidationError:
+        raise ValueError(
+            f"reference.keep_features = {value!r} is not valid: it is a number of images, 10 or "
+            "more, or `all`"
+        ) from None
 
 
 Float = Annotated[float, BeforeValidator(_read_scientific)]
@@ -125,7 +144,9 @@ class ReferenceSection(Section):
     )
     cnn_epochs: int = Field(10, ge=1, description="passes of dataset-cnn over the training split")
     seed: int = Field(0, ge=0, description="seed of dataset-cnn's training")
-    keep_features: Annotated[int, Field(ge=10)] | Literal["all"] = Field(
+    keep_features: Annotated[
+        Annotated[int, Field(ge=10)] | Literal["all"], WrapValidator(_read_number_kept)
+    ] = Field(
         50_000, description="images of each split whose features are kept, evenly chosen; or all"
     )
 

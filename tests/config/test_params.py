@@ -53,6 +53,12 @@ def _load(tmp_path: Path, text: str) -> Params:
             "reference: {extractor_weights: {vgg-16: a.pth}}",
             r"`reference\.extractor_weights`: 'vgg-16' takes no weights; .*'vgg16'",
         ),
+        (
+            "reference: {keep_features: 5}",
+            r"keep_features = 5 is not valid: .*10 or more, or `all`",
+        ),
+        ("reference: {keep_features: most}", r"keep_features = 'most' is not valid: .* or `all`"),
+        ("evaluate: {selection_seed: 1000}", r"selection_seed = 1000 is evaluate\.seed: the best"),
         ("- 1", r"must hold sections"),
         ("a: [", r"is not valid YAML"),
         ("train: {batchh: 3, sed: 1}", r"and 1 more mistake"),
