@@ -35,7 +35,7 @@ class Extractor:
 
     k is 0 for a network without classes."""
     precision: str = "fp32"
-    """Of its arithmetic: fp32 or bf16; `file` for whatever one's own file does."""
+    """Of its arithmetic: fp32 or bf16; for one's own file what runs it."""
     layer: str = ""
     """Which of the network's layers the features are; empty where it has only one."""
     input_size: int | None = None

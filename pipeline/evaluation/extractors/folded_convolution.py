@@ -57,6 +57,7 @@ def _has_onednn(dtype: torch.dtype) -> bool:
     onednn = torch.ops.mkldnn
     return (
         torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.enabled)
         and hasattr(onednn, "_reorder_convolution_weight")
         and hasattr(onednn, "_convolution_pointwise")
         and (dtype == torch.float32 or bool(onednn._is_mkldnn_bf16_supported()))

@@ -93,7 +93,7 @@ def _unknown(extractor: str) -> str:
     if matches:
         return f"there is no extractor {extractor!r}; the nearest is {matches[0]!r}"
     return (
-        f"there is no extractor {extractor!r}; there are {', '.join((DATASET_CNN, *PUBLISHED))}, all "
-        f"but the first also with {BF16} after the name, and one's own {', '.join(FILE_SUFFIXES)} "
-        "files by their path"
+        f"there is no extractor {extractor!r}; there are {', '.join((DATASET_CNN, *PUBLISHED))}, "
+        f"all but the first also with {BF16} after the name, and one's own "
+        f"{', '.join(FILE_SUFFIXES)} files by their path"
     )

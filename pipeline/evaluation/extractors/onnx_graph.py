@@ -11,8 +11,11 @@ from pipeline.errors import UserError
 _TYPES = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}
 
 
-def open_onnx_graph(path: Path, device: str) -> Callable[[torch.Tensor], Any]:
-    """The graph in a file; raises UserError for what is none, and without ONNX Runtime."""
+def open_onnx_graph(path: Path, device: str) -> tuple[Callable[[torch.Tensor], Any], str]:
+    """The graph in a file, and what runs it, for the protocol.
+
+    Raises UserError for what is no graph, and without ONNX Runtime.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -51,4 +54,4 @@ def open_onnx_graph(path: Path, device: str) -> Callable[[torch.Tensor], Any]:
         outputs = session.run(None, {name: images.to(dtype).cpu().numpy()})
         return [torch.from_numpy(output) for output in outputs]
 
-    return run
+    return run, f"ONNX Runtime {onnxruntime.__version__}, {session.get_providers()[0]}"

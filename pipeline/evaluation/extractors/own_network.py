@@ -40,7 +40,10 @@ def open_own_network(
     path = fetch_from_s3(extractor, _KEY, sources.cache_dir) if is_remote else Path(extractor)
     sha256 = _hash(path)
     is_onnx = extractor.lower().endswith(".onnx")
-    run = open_onnx_graph(path, device) if is_onnx else open_torchscript(path, device)
+    if is_onnx:
+        run, runner = open_onnx_graph(path, device)
+    else:
+        run, runner = open_torchscript(path, device), "TorchScript"
 
     def network(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return _checked(extractor, images, run)
@@ -54,7 +57,7 @@ def open_own_network(
         feature_dim=features.shape[1],
         resize="by the network itself",
         extract=extract,
-        precision="file",
+        precision=f"the file's own, {runner}",
     )
 
 

@@ -110,6 +110,7 @@ def test_features_and_logits_are_the_networks(tmp_path: Path, kind: str) -> None
     assert (extractor.name, extractor.feature_dim) == ("mean-colours", 5)
     assert extractor.weights_sha256 == sha256_file(path)
     assert not extractor.official
+    assert ("TorchScript" if kind == "script" else "ONNX Runtime 1.") in extractor.precision
 
 
 def test_logits_may_be_missing_and_images_grey(tmp_path: Path) -> None:
