@@ -24,7 +24,7 @@ OWNERS = {
     "pydantic": "pipeline/config/",
     "yaml": "pipeline/config/",
     "boto3": "pipeline/storage/",
-    "botocore": "pipeline/storage/",
+    "botocore": ("pipeline/storage/", "pipeline/search/ec2_request.py"),
     "ray": ("pipeline/launching/", "pipeline/search/"),
     "optuna": "pipeline/search/",
 }

@@ -5,9 +5,11 @@
 
 import argparse
 import copy
+import io
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,7 @@ def mistakes(path: Path, project: Path) -> list[str]:
     Raises UserError when the file is not YAML.
     """
     content = read_mapping(path)
-    found = []
-    for key, value in _texts(content):
-        found += [f"{key} still holds the placeholder {name}" for name in _placeholders(value)]
-    found += _rays_mistakes(content)
+    found = _left_in(content) + _rays_mistakes(content)
     if _get(content, "provider", "type") == "aws":
         for name, node in _items(content.get("available_node_types")):
             place = f"available_node_types.{name}.node_config"
@@ -37,6 +36,18 @@ def mistakes(path: Path, project: Path) -> list[str]:
             if isinstance(settings, dict):
                 found += [f"{place}.{mistake}" for mistake in node_mistakes(settings)]
     return found + _missing_files(content, project)
+
+
+def _left_in(content: Mapping[str, Any]) -> list[str]:
+    places: dict[str, list[str]] = {}
+    for key, value in _texts(content):
+        for name in _placeholders(value):
+            places.setdefault(name, []).append(key)
+    found = []
+    for name, keys in places.items():
+        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        found.append(f"the placeholder {name} is left in {keys[0]}{more}; put your value there")
+    return found
 
 
 def _placeholders(text: str) -> list[str]:
@@ -47,14 +58,13 @@ def _rays_mistakes(content: dict[str, Any]) -> list[str]:
     # Ray's own check, not public: `ray up` calls it in this order.
     import click
     from jsonschema import ValidationError
-    from ray.autoscaler._private.cli_logger import cli_logger
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    cli_logger.configure(log_style="record", verbosity=-1)
     if not isinstance(content.get("provider"), dict):
         return ["provider is missing; say at least `provider: {type: aws, region: ...}`"]
     try:
-        validate_config(prepare_config(copy.deepcopy(content)))
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # advice for Docker
+            validate_config(prepare_config(copy.deepcopy(content)))
     except ValidationError as error:
         place = ".".join(map(str, error.absolute_path))
         return [f"{place + ': ' if place else ''}{error.message}"]

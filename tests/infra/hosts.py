@@ -106,8 +106,10 @@ class Hosts:
         # A file, not a pipe: ssh's shared connections stay behind and would keep that open.
         with tempfile.TemporaryFile("w+", dir=self.folder) as output:
             process = subprocess.Popen(
-                ["nsenter", "-m", "-u", "-p", "-n", "-t", str(first.pid)]
-                + ["bash", "-c", 'cd "$0" && exec "$@"', str(ROOT), *command],
+                [
+                    *("nsenter", "-m", "-u", "-p", "-n", "-t", str(first.pid)),
+                    *("bash", "-c", 'cd "$0" && exec "$@"', str(ROOT), *command),
+                ],
                 env={
                     "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
                     "HOME": str(self.home(name)),
