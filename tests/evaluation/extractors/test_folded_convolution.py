@@ -1,7 +1,5 @@
 """A folded convolution is the three operations that it stands for."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,10 +9,9 @@ from pipeline.evaluation.extractors.folded_convolution import FoldedConvolution
 
 
 @pytest.fixture(params=["onednn", "torch"])
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """oneDNN's own operations, and torch's where there are none."""
-    with torch.backends.mkldnn.flags(enabled=request.param == "onednn"):
-        yield
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", request.param == "onednn")
 
 
 @pytest.mark.usefixtures("way")
