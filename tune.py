@@ -6,13 +6,14 @@ was stopped or killed. With RAY_ADDRESS trials run on that cluster, else on this
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 try:  # this file may lie anywhere: a cluster has it in the home folder
     from pipeline.config.overrides import read_assignment
     from pipeline.config.params import describe
     from pipeline.config.search import SearchSection, SmokeSection, StudySection
-    from pipeline.search.command import Command, dry_run, enter_project, run
+    from pipeline.search.command import Command, apply_best, dry_run, enter_project, run
     from pipeline.search.plan import Request
     from stages.entry import run_stage
 except ModuleNotFoundError as missing:
@@ -27,15 +28,12 @@ _REHEARSED = "ttur"
 
 
 def main() -> None:
-    command, project, is_dry = _parse()
+    command, project, action = _parse()
     enter_project(project)
-    if is_dry:
-        dry_run(command)
-    else:
-        run(command)
+    action(command)
 
 
-def _parse() -> tuple[Command, Path | None, bool]:
+def _parse() -> tuple[Command, Path | None, Callable[[Command], None]]:
     parser = argparse.ArgumentParser(
         prog="python tune.py",
         description=__doc__,
@@ -54,6 +52,9 @@ def _parse() -> tuple[Command, Path | None, bool]:
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with all settings as the study began with"
+    )
+    parser.add_argument(
+        "--apply", action="store_true", help="write the best configuration to params.yaml"
     )
     parser.add_argument("--restart", action="store_true", help="forget what there is of the study")
     parser.add_argument(
@@ -90,7 +91,8 @@ def _parse() -> tuple[Command, Path | None, bool]:
         resume=arguments.resume,
         restart=arguments.restart,
     )
-    return command, arguments.project, arguments.dry_run
+    action = apply_best if arguments.apply else dry_run if arguments.dry_run else run
+    return command, arguments.project, action
 
 
 def _read_seeds(parser: argparse.ArgumentParser, text: str | None) -> list[int] | None:

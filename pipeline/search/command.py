@@ -1,6 +1,7 @@
 """What `tune.py` does with its arguments."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,14 +11,18 @@ from typing import Any
 import pipeline
 from pipeline.config.params import Params, load_params, parse_params
 from pipeline.config.search import StudySection, change_study
+from pipeline.data.manifest import Manifest
 from pipeline.data.reader import Dataset
 from pipeline.data.streaming import open_anywhere
 from pipeline.errors import UserError
 from pipeline.search.cost import estimate
 from pipeline.search.history import History, Trial, fold
 from pipeline.search.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.search.measurement import measurement
 from pipeline.search.plan import Request, find_section, make_study
+from pipeline.search.presentation import PAGE_NAME, present
 from pipeline.search.proposals import num_configs, propose
+from pipeline.search.recommendation import apply_to, recommendation
 from pipeline.search.recorder import Recorder
 from pipeline.search.results import RESULTS_NAME, format_table, write_results
 from pipeline.search.smoke import prepare_digits
@@ -66,21 +71,39 @@ def run(command: Command) -> None:
 
     Raises UserError for mistakes, before anything starts, and Preempted after a signal.
     """
-    study, _ = _open_study(command)
+    study, dataset = _open_study(command)
     folder = study_folder(study.name)
-    with open_study_folder(folder, _describe(study, command), command.restart):
+    description = _describe(study, command, dataset.manifest)
+    with open_study_folder(folder, description, command.restart):
         events = read_journal(folder / JOURNAL_NAME)
         history = fold(events)
-        if _is_finished(study, history):
-            print(f"{folder} is finished")
-        else:
-            _begin(study, history)
-            _drive(study, events, history, folder)
-        results = write_results(folder)
+        try:
+            if _is_finished(study, history):
+                print(f"{folder} is finished")
+            else:
+                _begin(study, history)
+                _drive(study, events, history, folder)
+        finally:
+            results = present(folder)
     print(format_table(results))
-    print(f"{folder / RESULTS_NAME}")
+    print(f"{folder / RESULTS_NAME} and {PAGE_NAME}")
     if results.best is None and all(t.status == "failed" for t in results.trials):
         raise UserError(f"every trial of {study.name} failed; their reasons stand above")
+
+
+def apply_best(command: Command) -> None:
+    """Writes the study's best configuration to `params.yaml`, and prints what it wrote.
+
+    Raises UserError where there is none, or where the file was changed in between.
+    """
+    folder = study_folder(_folder_name(command.request))
+    found = recommendation(folder)
+    differences = apply_to(Path("params.yaml"), found)
+    print(found.patch(), end="")
+    for difference in differences:
+        print(f"note: {difference}", file=sys.stderr)
+    print(f"params.yaml has the best of {folder}; `dvc repro` trains it. Beside it instead:")
+    print(found.exp_run)
 
 
 def dry_run(command: Command) -> None:
@@ -115,7 +138,7 @@ def dry_run(command: Command) -> None:
 
 def _open_study(command: Command) -> tuple[Study, Dataset]:
     request = command.request
-    name = f"{request.study}-smoke" if request.smoke else request.study
+    name = _folder_name(request)
     shards, reference = command.shards, command.reference
     if command.resume:
         params, section, paths = _stored(name)
@@ -130,6 +153,10 @@ def _open_study(command: Command) -> tuple[Study, Dataset]:
     return make_study(name, section, params, dataset.manifest, shards, reference), dataset
 
 
+def _folder_name(request: Request) -> str:
+    return f"{request.study}-smoke" if request.smoke else request.study
+
+
 def _stored(name: str) -> tuple[Params, StudySection, dict[str, str]]:
     path = study_folder(name)
     stored = read_study(path)
@@ -140,13 +167,16 @@ def _stored(name: str) -> tuple[Params, StudySection, dict[str, str]]:
     return params, change_study(name, base, {}), stored["paths"]
 
 
-def _describe(study: Study, command: Command) -> dict[str, Any]:
+def _describe(study: Study, command: Command, manifest: Manifest) -> dict[str, Any]:
     return {
         "identity": study.identity(),
         "section": study.section.model_dump(),
         "params": study.params.model_dump(exclude={"search"}),
         "paths": {"shards": study.shards, "reference": study.reference},
         "request": asdict(command.request),
+        "measured": measurement(
+            study.metric, study.params.reference.extractors, manifest
+        ).to_json(),
     }
 
 
@@ -183,7 +213,4 @@ def _drive(study: Study, events: list[Any], history: History, folder: Path) -> N
 
     recorder = Recorder(study, Journal(folder / JOURNAL_NAME), history, on_end)
     recorder.retry_dead()
-    try:
-        drive(recorder, events, folder)
-    finally:
-        write_results(folder)
+    drive(recorder, events, folder)

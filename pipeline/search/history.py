@@ -96,6 +96,8 @@ class History:
                 died=event.get("died", False),
                 mlflow_run_id=event.get("mlflow_run_id") or trial.mlflow_run_id,
             )
+        elif kind == "tracked":
+            changed = replace(trial, mlflow_run_id=event["mlflow_run_id"])
         elif kind == "retry":
             changed = replace(trial, status="unfinished", message="", died=False)
         else:

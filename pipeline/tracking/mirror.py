@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pipeline.tracking.connection import connect, experiment_id
 from pipeline.tracking.jsonl import STATS_NAME, ImageRecord, MetricsRecord, parse_record
 from pipeline.tracking.run_identity import TOTAL_NIMG_TAG, RunIdentity
+from pipeline.tracking.tracker import Outcome
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,7 +18,12 @@ _MAX_PARAMS = 100
 _MAX_PARAM_LENGTH = 6000
 _MAX_DATASET_DIGEST = 36
 
-_STATUS = {"finished": "FINISHED", "preempted": "KILLED", "failed": "FAILED"}
+STATUSES: Mapping[Outcome, str] = {
+    "finished": "FINISHED",
+    "preempted": "KILLED",
+    "failed": "FAILED",
+}
+"""MLflow's word for how training ended."""
 
 Record = MetricsRecord | ImageRecord | None
 
@@ -73,7 +79,7 @@ class Mirror:
         if progress.outcome is None or progress.ended:
             return
         client, run_id = self.open()
-        client.set_terminated(run_id, _STATUS[progress.outcome])
+        client.set_terminated(run_id, STATUSES[progress.outcome])
         progress.ended = True
         self.identity.save()
 

@@ -1,0 +1,221 @@
+"""A study in MLflow: one experiment, a run for each trial, and one for the study as a whole.
+
+The study's folder is the truth: whatever a server missed is sent by the next call for it. Trials
+are runs of their own and not children of one, for MLflow's table folds children away and its charts
+then show the parent alone.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.tracking.connection import (
+    connect,
+    experiment_id,
+    reason,
+    resolve_uri,
+    without_credentials,
+)
+from pipeline.tracking.mirror import STATUSES, Mirror
+from pipeline.tracking.run_identity import RunIdentity
+from pipeline.tracking.study_runs import STUDY_TAG, TRIAL_TAG
+from pipeline.tracking.tracker import Outcome
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+STATUS_TAG = "trial_status"
+SEED_TAG = "seed"
+ROLE_TAG = "role"
+STUDY_ROLE = "study"
+PREFIX = "study/"
+"""Of the metrics that sum a trial or a study up."""
+
+TrialStatus = Literal["complete", "stopped", "failed", "unfinished"]
+_OUTCOMES: Mapping[TrialStatus, Outcome] = {
+    "complete": "finished",
+    "stopped": "preempted",
+    "failed": "failed",
+    "unfinished": "preempted",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRun:
+    """One trial whose run is to be brought up to date."""
+
+    id: str
+    seed: int
+    status: TrialStatus
+    nimg: int
+    """Real images seen at its newest report."""
+    value: float | None
+    """The study's metric there."""
+    run_dir: Path | None
+    """None for a trial that never began."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySummary:
+    """What the study's own run says."""
+
+    name: str
+    is_finished: bool
+    num_over: int
+    """Trials that are over: the step of the metrics."""
+    written_s: float
+    """When the study last changed, seconds since the epoch."""
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    """Without prefix."""
+    files: Sequence[Path] = ()
+    pictures: Sequence[Path] = field(default_factory=tuple)
+
+
+def sync_study(
+    summary: StudySummary, trials: Sequence[TrialRun], *, uri: str | None, experiment: str
+) -> dict[str, str]:
+    """Sends what MLflow lacks of a study whose processes have ended; run ids by trial.
+
+    Each trial's records, its last value as `study/value`, and a status that is no longer RUNNING;
+    of the study its figures, files and pictures. Twice is as once. A store that fails costs a line
+    on stderr, no more; UserError for an address that is none.
+    """
+    address = resolve_uri(uri)
+    run_ids: dict[str, str] = {}
+    identities = {trial.id: _identity(trial, address, experiment) for trial in trials}
+    known = {id: identity.progress.run_id for id, identity in identities.items() if identity}
+    run_ids |= {id: run_id for id, run_id in known.items() if run_id is not None}
+
+    def send() -> None:
+        client = connect(address)
+        runs = _runs(client, experiment_id(client, address, experiment))
+        for trial in trials:
+            identity = identities[trial.id]
+            if identity is not None and not _is_told(runs, trial, identity):
+                run_ids[trial.id] = _send_trial(client, summary.name, trial, identity)
+        _send_summary(client, address, experiment, summary)
+
+    _attempt(address, send)
+    return run_ids
+
+
+def _identity(trial: TrialRun, uri: str, experiment: str) -> RunIdentity | None:
+    """That of the trial's newest length in this store and experiment."""
+    if trial.run_dir is None:
+        return None
+    lengths = set()
+    for path in trial.run_dir.glob("mlflow-*.json"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            lengths.add(int(content["description"]["total_nimg"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # torn: the run's next start makes it anew
+    for length in sorted(lengths, reverse=True):
+        identity = RunIdentity.load(trial.run_dir, uri, experiment, length)
+        if identity is not None:
+            return identity
+    return None
+
+
+def _runs(client: "MlflowClient", experiment: str) -> "dict[str, Run]":
+    """All runs of an experiment by id, in few requests."""
+    runs: dict[str, Run] = {}
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        runs |= {run.info.run_id: run for run in page}
+        token = page.token
+        if not token:
+            return runs
+
+
+def _is_told(runs: "Mapping[str, Run]", trial: TrialRun, identity: RunIdentity) -> bool:
+    """Whether MLflow holds all of a trial, its end included."""
+    progress = identity.progress
+    run = runs.get(progress.run_id or "")
+    return (
+        run is not None
+        and progress.ended
+        and run.info.status == STATUSES[_OUTCOMES[trial.status]]
+        and run.data.tags.get(STATUS_TAG) == trial.status
+        and run.data.metrics.get(f"{PREFIX}kimg") == trial.nimg / 1000
+        and Mirror(identity).num_pending() == 0
+    )
+
+
+def _send_trial(client: "MlflowClient", study: str, trial: TrialRun, identity: RunIdentity) -> str:
+    from mlflow.entities import Metric, RunTag
+
+    outcome = _OUTCOMES[trial.status]
+    if identity.progress.outcome != outcome:
+        identity.progress.outcome = outcome
+        identity.progress.ended = False
+    mirror = Mirror(identity)
+    _, run_id = mirror.open()
+    mirror.send_records()
+    tags = {
+        STUDY_TAG: study,
+        TRIAL_TAG: trial.id,
+        SEED_TAG: str(trial.seed),
+        STATUS_TAG: trial.status,
+    }
+    values = {"kimg": trial.nimg / 1000}
+    if trial.value is not None:
+        values["value"] = trial.value
+    time_ms = round(1000 * _written_s(identity))
+    client.log_batch(
+        run_id,
+        metrics=[Metric(f"{PREFIX}{k}", v, time_ms, trial.nimg) for k, v in values.items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    mirror.send_end()
+    return run_id
+
+
+def _written_s(identity: RunIdentity) -> float:
+    """When the run's last record was written: of two equal points MLflow keeps one."""
+    return (identity.folder / "stats.jsonl").stat().st_mtime
+
+
+def _send_summary(client: "MlflowClient", uri: str, experiment: str, summary: StudySummary) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    experiment_key = experiment_id(client, uri, experiment)
+    found = client.search_runs(
+        [experiment_key],
+        f"tags.{ROLE_TAG} = '{STUDY_ROLE}' and tags.{STUDY_TAG} = '{summary.name}'",
+        max_results=1,
+    )
+    run = found[0] if found else client.create_run(experiment_key, run_name=f"study {summary.name}")
+    run_id = run.info.run_id
+    missing = [Param(k, v) for k, v in summary.params.items() if k not in run.data.params]
+    client.log_batch(
+        run_id,
+        metrics=[
+            Metric(f"{PREFIX}{name}", value, round(1000 * summary.written_s), summary.num_over)
+            for name, value in summary.metrics.items()
+        ],
+        params=missing,
+        tags=[RunTag(ROLE_TAG, STUDY_ROLE), RunTag(STUDY_TAG, summary.name)],
+    )
+    for file in summary.files:
+        client.log_artifact(run_id, str(file))
+    for picture in summary.pictures:
+        client.log_artifact(run_id, str(picture), "pictures")
+    client.set_terminated(run_id, "FINISHED" if summary.is_finished else "KILLED")
+
+
+def _attempt(address: str, send: Callable[[], Any]) -> None:
+    try:
+        send()
+    except Exception as error:  # whatever ails MLflow, the study's results are good
+        print(
+            f"mlflow at {without_credentials(address)} did not take all of the study: "
+            f"{reason(error)}; the next call for it sends what is missing",
+            file=sys.stderr,
+        )
