@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.moments import Moments
+from pipeline.evaluation.row_store import RowStore
 
 Float32 = npt.NDArray[np.float32]
 
@@ -36,14 +36,14 @@ class Collector:
     """One extractor's view of a set of images."""
 
     def __init__(self, extractor: Extractor, scratch: Path | None = None) -> None:
-        """`scratch` is a file for the kept features, where they may not fit in memory."""
+        """`scratch` is a folder for what is kept, where it may not fit in memory."""
         self._extractor = extractor
         self._moments = Moments.empty(extractor.feature_dim)
         self._waiting: list[Float32] = []  # for the moments
-        self._scratch = scratch
-        self._file: BinaryIO | None = None if scratch is None else scratch.open("wb")
-        self._features: list[Float32] = []
-        self._logits: list[Float32] = []
+        self._features, self._logits = (
+            RowStore(None if scratch is None else scratch / f"{extractor.name}.{kind}")
+            for kind in ("features", "logits")
+        )
         self._labels: list[npt.NDArray[np.int64]] = []
 
     def add(
@@ -70,37 +70,24 @@ class Collector:
         if sum(map(len, self._waiting)) >= _MOMENTS_ROWS:
             self._add_up()
         rows = slice(None) if keep is None else keep
-        if self._file is None:
-            self._features.append(features[rows])
-        else:
-            self._file.write(np.ascontiguousarray(features[rows], np.float32).data)
-        self._logits.append(logits[rows])
+        self._features.add(features[rows])
+        self._logits.add(logits[rows])
         self._labels.append(labels[rows])
 
     def collected(self) -> Collected:
         """All of it; there must have been one image or more. Nothing may be added after it."""
         if self._waiting:
             self._add_up()
-        labels = np.concatenate(self._labels)
         return Collected(
             moments=self._moments,
-            features=self._kept_features(len(labels)),
-            logits=np.concatenate(self._logits),
-            labels=labels,
+            features=self._features.close(),
+            logits=self._logits.close(),
+            labels=np.concatenate(self._labels),
         )
 
     def _add_up(self) -> None:
         self._moments = self._moments.merged(Moments.of(np.concatenate(self._waiting)))
         self._waiting = []
-
-    def _kept_features(self, count: int) -> Float32:
-        if self._file is None or self._scratch is None:
-            return np.concatenate(self._features)
-        self._file.close()
-        shape = (count, self._extractor.feature_dim)
-        if count == 0:
-            return np.empty(shape, np.float32)
-        return np.memmap(self._scratch, np.float32, "r", shape=shape)
 
 
 def extract(

@@ -133,10 +133,7 @@ def _pass(
                 leave=False,
             )
         )
-        collectors = [
-            Collector(e, None if scratch is None else scratch / f"{e.name}.features")
-            for e in (extractors if is_main else ())
-        ]
+        collectors = [Collector(e, scratch) for e in (extractors if is_main else ())]
 
         def take(result: _Found) -> None:
             block, found, labels = result

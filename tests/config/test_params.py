@@ -55,7 +55,7 @@ def _load(tmp_path: Path, text: str) -> Params:
         ),
         (
             "reference: {keep_features: 5}",
-            r"keep_features = 5 is not valid: .*10 or more, or `all`",
+            r"keep_features = 5 is not valid: .*10 or more, or",
         ),
         ("reference: {keep_features: most}", r"keep_features = 'most' is not valid: .* or `all`"),
         ("evaluate: {selection_seed: 1000}", r"selection_seed = 1000 is evaluate\.seed: the best"),

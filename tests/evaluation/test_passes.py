@@ -66,6 +66,7 @@ def test_features_may_lie_on_the_disk(prepared: Prepared, tmp_path: Path) -> Non
     )
     assert isinstance(outside.features, np.memmap)
     np.testing.assert_array_equal(inside.features, outside.features)
+    assert inside.logits.shape == outside.logits.shape == (40, 0)
     assert inside.features.shape == (40, 1)
     assert inside.moments.count == outside.moments.count == len(rows)
 
