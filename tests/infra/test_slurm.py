@@ -1,0 +1,93 @@
+"""The Slurm script with real torchrun, training and signals; `srun` and `scontrol` are stood in for.
+
+What stands in does on this machine what Slurm does on a node: it runs the command and hands signals
+on to it.
+"""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.faults.conftest import environment, make_project, wait_for  # noqa: F401
+
+SCONTROL = """#!/bin/sh
+case "$1" in
+  show) echo 127.0.0.1; echo other-node ;;
+  requeue) echo "requeued $2" ;;
+esac
+"""
+SRUN = """#!/bin/bash
+[ "$1" = --kill-on-bad-exit=1 ] || exit 9
+shift
+"$@" &
+trap 'kill -TERM $!' TERM
+while kill -0 $! 2>/dev/null; do wait $!; code=$?; done
+exit $code
+"""
+
+
+@pytest.fixture
+def submit(tmp_path):
+    """Starts the script in a project as `sbatch` does."""
+    for name, text in {"scontrol": SCONTROL, "srun": SRUN}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    started = []
+
+    def start(project):
+        inherited = environment()
+        process = subprocess.Popen(
+            ["bash", str(ROOT / "infra" / "slurm.sh"), "--shards", "shards", "--out", "model"],
+            env={
+                **inherited,
+                "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{inherited['PATH']}",
+                "SLURM_SUBMIT_DIR": str(project.folder),
+                "SLURM_JOB_ID": "17",
+                "SLURM_JOB_NODELIST": "node[1-2]",
+                "SLURM_NNODES": "1",
+                "SLURM_GPUS_ON_NODE": "2",
+            },
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.stdout.close()
+
+
+def test_job_queues_itself_again_and_goes_on(submit, make_project):  # noqa: F811
+    project = make_project("slurm")
+    job = submit(project)
+    wait_for(project.checkpoints)
+    job.send_signal(signal.SIGUSR1)  # Slurm, before the time is up
+    output, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, output
+    assert "requeued 17" in output
+    assert not (project.folder / "model").exists()
+
+    job = submit(project)
+    output, _ = job.communicate(timeout=240)
+    assert job.returncode == 0, output
+    assert "requeued" not in output
+    assert (project.folder / "model").is_dir()
+
+
+def test_outside_of_slurm(tmp_path):
+    done = subprocess.run(
+        ["bash", str(ROOT / "infra" / "slurm.sh")],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "submit this script with" in done.stderr
