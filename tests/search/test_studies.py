@@ -1,0 +1,134 @@
+"""Whole studies under Ray: undisturbed, and with drivers, workers and nodes that are killed."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.conftest import wait_for
+from tests.launching.ray_nodes import kill_tree
+from tests.search.conftest import METRIC, PATIENCE_S, end, trial_processes
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_project):
+    """A finished study, on this machine alone."""
+    project = make_project("undisturbed")
+    project.output = project.finish()
+    return project
+
+
+def _assert_same_values(project, expected):
+    """The same trials; their values up to the order of float64 sums."""
+    for ours, theirs in zip(project.table(), expected.table(), strict=True):
+        assert ours[:5] == theirs[:5]
+        assert [kimg for kimg, _ in ours[6]] == [kimg for kimg, _ in theirs[6]]
+        values = [value for _, value in theirs[6]]
+        assert [value for _, value in ours[6]] == pytest.approx(values, abs=1e-8)
+
+
+def test_results_of_a_study(undisturbed):
+    results = undisturbed.results()
+    assert results["study"] == "small"
+    assert results["metric"] == METRIC
+    trials = results["trials"]
+    assert [trial["config"]["train.g_lr"] for trial in trials] == [1e-4, 4e-4, 1.6e-3]
+    for trial in trials:
+        assert trial["status"] == "complete"
+        assert trial["kimg"] == 0.48
+        assert [kimg for kimg, _ in trial["reports"]] == pytest.approx(
+            [0.08, 0.16, 0.24, 0.32, 0.4, 0.48]
+        )
+        assert trial["reports"][-1][1] == trial["value"]
+    best = min(trials, key=lambda trial: trial["value"])
+    assert results["best"] == {"config": best["config"], "value": best["value"], "ci95": None}
+    assert f"best: train.g_lr={best['config']['train.g_lr']:g}: {METRIC}" in undisturbed.output
+    assert "pid=" not in undisturbed.output  # nothing of Ray's own between the lines
+    assert not (undisturbed.study / "ray").exists()
+
+
+def test_a_finished_study_is_not_run_again(undisturbed):
+    journal = (undisturbed.study / "journal.jsonl").read_bytes()
+    assert "small is finished" in undisturbed.finish()
+    assert "small is finished" in undisturbed.finish("--resume")
+    assert (undisturbed.study / "journal.jsonl").read_bytes() == journal
+
+
+def test_another_study_of_the_name_is_refused_with_the_difference(undisturbed):
+    code, output = end(undisturbed.start("--max-kimg", "0.64"))
+    assert code == 2, output
+    assert "holds another study of this name" in output
+    assert '-    "max_kimg": 0.48' in output
+    assert '+    "max_kimg": 0.64' in output
+    assert "Traceback" not in output
+
+
+def test_killed_and_stopped_driver(make_project, undisturbed, joined):
+    project = make_project("killed")
+    process = project.start()
+    wait_for(lambda: project.events("end"), PATIENCE_S)
+    process.kill()
+    process.wait()
+    over = {event["id"] for event in project.events("end")}
+    run_dirs = {e["id"]: e["run_dir"] for e in project.events("report")}
+    statistics = {id: os.stat(f"{run_dirs[id]}/stats.jsonl") for id in over}
+    assert 0 < len(over) < 3
+
+    count = len(project.events("report"))
+    process = project.start("--resume")
+    wait_for(lambda: len(project.events("report")) > count, PATIENCE_S)
+    os.killpg(process.pid, signal.SIGTERM)
+    code, output = end(process)
+    assert code == 75, output
+    assert "stopped: SIGTERM; all trials are saved, run the same command to go on" in output
+    assert "unfinished" in {trial["status"] for trial in project.results()["trials"]}
+
+    project.finish()
+    assert project.table() == undisturbed.table()
+    for id, before in statistics.items():  # what was finished was not trained again
+        assert os.stat(f"{run_dirs[id]}/stats.jsonl") == before
+
+
+def test_lost_worker_and_lost_node(make_project, undisturbed, joined):
+    node = joined.add(num_cpus=2)
+    project = make_project("lost", workers_per_trial=2)
+    process = project.start()
+    wait_for(lambda: project.events("report"), PATIENCE_S)
+    peers = trial_processes(joined.processes(), "_peer")
+    peers[0].kill()
+    count = len(project.events("report"))
+    wait_for(lambda: len(project.events("report")) > count + 1, PATIENCE_S)
+    below = psutil.Process(node.pid).children(recursive=True)
+    assert trial_processes(below, "TrialRun") or trial_processes(below, "_peer")
+    kill_tree(node)
+    code, output = end(process)
+    assert code == 0, output
+    assert "it starts again from its last checkpoint" in output
+    _assert_same_values(project, undisturbed)
+
+
+def test_population_takes_over_the_better_ones_state(make_project, joined):
+    rates = {"loguniform": [1e-4, 1e-2]}
+    project = make_project(
+        "population",
+        space={"train.g_lr": rates, "train.d_lr": rates},
+        searcher="random",
+        scheduler="pbt",
+        num_trials=2,
+        max_kimg=0.4,
+    )
+    project.finish()
+    trials = {trial["id"]: trial for trial in project.results()["trials"]}
+    assert {trial["kimg"] for trial in trials.values()} == {0.4}
+    exploit = project.events("exploit")[-1]
+    heir = trials[exploit["id"]]
+    assert heir["config"] == exploit["config"]
+    parent = exploit["parent"]
+    run = json.loads(Path(heir["run_dir"], "config.json").read_text())
+    assert run["inherited"]["run_key"] == parent["run_key"]
+    assert run["inherited"]["nimg"] == parent["nimg"] > 0
+    lines = Path(heir["run_dir"], "stats.jsonl").read_text().splitlines()
+    assert min(json.loads(line)["nimg"] for line in lines) > parent["nimg"]
