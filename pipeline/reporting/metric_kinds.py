@@ -45,11 +45,11 @@ KINDS = (
     ),
     Kind(
         stem="fid_infinity",
-        title="FID, unbiased",
+        title="FID at infinity",
         better="lower",
         reference="floor_fid_infinity",
         reference_name="floor",
-        meaning="FID extrapolated to infinitely many samples.",
+        meaning="FID extrapolated to infinitely many generated images, from 5,000 on.",
     ),
     Kind(
         stem="intra_fid",
@@ -58,6 +58,14 @@ KINDS = (
         reference="floor_intra_fid",
         reference_name="floor",
         meaning="Mean over the classes of the FID within each.",
+    ),
+    Kind(
+        stem="matched_intra_fid",
+        title="Intra FID, matched",
+        better="lower",
+        reference="floor_intra_fid",
+        reference_name="floor",
+        meaning="The same with as many generated images of each class as the floor has.",
     ),
     Kind(
         stem="kid_mean",
@@ -111,6 +119,63 @@ KINDS = (
         reference="floor_recall",
         reference_name="real held-out images",
         meaning="Share of real images that lie among the generated ones.",
+        is_share=True,
+    ),
+    Kind(
+        stem="matched_recall",
+        title="Recall, matched",
+        better="higher",
+        reference="floor_recall",
+        reference_name="real held-out images",
+        meaning="The same with as many generated images as there are held-out ones, since recall "
+        "depends on their number.",
+        is_share=True,
+    ),
+    Kind(
+        stem="density",
+        title="Density",
+        better="higher",
+        reference="floor_density",
+        reference_name="real held-out images",
+        meaning="How many real images' neighbourhoods hold a generated one, over the number that "
+        "is usual: about 1 for real images, more where only the commonest are made.",
+    ),
+    Kind(
+        stem="coverage",
+        title="Coverage",
+        better="higher",
+        reference="floor_coverage",
+        reference_name="real held-out images",
+        meaning="Share of real images whose neighbourhood holds a generated one.",
+        is_share=True,
+    ),
+    Kind(
+        stem="matched_coverage",
+        title="Coverage, matched",
+        better="higher",
+        reference="floor_coverage",
+        reference_name="real held-out images",
+        meaning="The same with as many generated images as there are held-out ones: more images "
+        "cover more.",
+        is_share=True,
+    ),
+    Kind(
+        stem="memorisation_ratio",
+        title="Distance to the training images",
+        better="near 1",
+        reference="floor_memorisation_ratio",
+        reference_name="half of the held-out images",
+        meaning="Median distance to the nearest training image, over that of real held-out images: "
+        "well below 1 the model repeats what it was trained on.",
+    ),
+    Kind(
+        stem="memorised_share",
+        title="Suspiciously near training images",
+        better="lower",
+        reference="floor_memorised_share",
+        reference_name="half of the held-out images",
+        meaning="Share of generated images nearer to a training image than all but 5 % of the real "
+        "held-out ones; about 5 % is harmless.",
         is_share=True,
     ),
 )

@@ -1,12 +1,21 @@
 """Flat metrics and their protocols as the rows of a table that says what each number means."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.metric_kinds import DIVERSITY, EXTRACTORS, KINDS, OFFICIAL, Kind
-from pipeline.reporting.numbers import percent, significant, with_spread
+from pipeline.reporting.numbers import percent, significant, with_interval, with_spread
+
+_STEMS = {kind.stem for kind in KINDS}
+# Of the numbers of which every evaluation has one.
+_SUFFIX = re.compile(
+    r"(fd(?!_infinity)|kid_mean|precision|density)(?P<suffix>_.+?)"
+    r"(?<!_raw)(?<!_ci95_low)(?<!_ci95_high)"
+)
+_MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,13 @@ def metric_table(
     """Sorts `metrics.json` into rows; every number appears once."""
     used: set[str] = set()
     rows = []
-    for suffix, extractor in EXTRACTORS.items():
+    extractors = _extractors(metrics, protocol)
+    for suffix, extractor in extractors.items():
         for kind in KINDS:
-            if metrics.get(kind.stem + suffix) is not None:
+            if metrics.get(_key(kind.stem, suffix, metrics)) is not None:
                 rows.append(_row(kind, suffix, extractor, metrics, protocol, used))
-    suffixes = [s for s in EXTRACTORS if any(r.key == f"fid{s}" for r in rows)]
+    suffixes = [s for s in extractors if any(r.key == f"fid{s}" for r in rows)]
+    foreign = [s for s in extractors if any(r.key == f"fd{s}" for r in rows)]
     if metrics.get(DIVERSITY.stem) is not None:
         rows.append(_row(DIVERSITY, OFFICIAL, "pixels", metrics, protocol, used))
     others = tuple(
@@ -78,7 +89,7 @@ def metric_table(
         if key not in used and value is not None
     )
     keys = [f"{stem}{s}" for stem in ("fid", "is_mean") for s in suffixes[:1]]
-    keys += [f"accuracy{s}" for s in EXTRACTORS] + [DIVERSITY.stem]
+    keys += [f"accuracy{s}" for s in extractors] + [DIVERSITY.stem]
     by_key = {row.key: row for row in rows}
     return MetricTable(
         rows=tuple(rows),
@@ -88,9 +99,28 @@ def metric_table(
             for key in keys
             if key in by_key
         ),
-        unofficial=any(s != OFFICIAL for s in suffixes),
+        unofficial=any(s != OFFICIAL for s in [*suffixes, *foreign]),
         official=OFFICIAL in suffixes,
     )
+
+
+def _extractors(
+    metrics: Mapping[str, float | None], protocol: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Names of extractors by the suffix of their keys, the known ones first."""
+    found = dict(EXTRACTORS)
+    for key in metrics:
+        match = _SUFFIX.fullmatch(key)
+        if match is not None and match["suffix"] not in found:
+            name = protocol.get(key, {}).get("extractor")
+            found[match["suffix"]] = name if isinstance(name, str) else match["suffix"].strip("_")
+    return found
+
+
+def _key(stem: str, suffix: str, metrics: Mapping[str, float | None]) -> str:
+    """The key of a metric; distances of most extractors are called `fd`."""
+    key = stem + suffix
+    return key if key in metrics else re.sub(r"(?<![a-z])fid(?![a-z])", "fd", stem) + suffix
 
 
 def _row(
@@ -101,31 +131,35 @@ def _row(
     protocol: Mapping[str, Mapping[str, Any]],
     used: set[str],
 ) -> Row:
-    key = kind.stem + suffix
+    key = _key(kind.stem, suffix, metrics)
     # The floor has its own number of images, which the matched distance shares.
-    is_matched = metrics.get(f"matched_{key}") is not None
-    reference_key = kind.reference + suffix if kind.reference and not is_matched else ""
+    is_matched = f"matched_{kind.stem}" in _STEMS and metrics.get(f"matched_{key}") is not None
+    has_reference = kind.reference and not is_matched
+    reference_key = _key(kind.reference, suffix, metrics) if has_reference else ""
 
     def show(key: str) -> Figure | None:
-        keys = (key, _spread_key(key), f"{key}_ci95_low", f"{key}_ci95_high")
-        value, spread, low, high = (metrics.get(key) for key in keys)
-        used.update(keys)
+        ends = tuple(f"{key}_ci95_{end}" for end in ("low", "high"))
+        value, spread, low, high = (metrics.get(k) for k in (key, _spread_key(key), *ends))
+        used.update((key, *ends))
         if value is None:
             return None
+        if low is not None and high is not None:
+            if kind.is_share:
+                return Figure(percent(value), f"[{percent(low)}, {percent(high)}]")
+            return Figure(*with_interval(value, low, high))
         if kind.is_share:
             return Figure(percent(value))
         if spread is not None:
+            used.add(_spread_key(key))
             shown, spread_shown = with_spread(value, spread)
             return Figure(shown, f"\N{PLUS-MINUS SIGN} {spread_shown}")
-        if low is not None and high is not None:
-            return Figure(significant(value), f"[{significant(low)}, {significant(high)}]")
         return Figure(significant(value))
 
     ema = show(key)
     assert ema is not None
     return Row(
         key=key,
-        title=kind.title,
+        title=kind.title if key.startswith(kind.stem) else kind.title.replace("FID", "FD"),
         extractor=extractor,
         better=kind.better,
         meaning=kind.meaning,
@@ -172,12 +206,30 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, str]
         name = f"{prefix}{key}".replace("_", " ")
         if value is None:
             continue  # it has no part in this number
-        if isinstance(value, Mapping):
+        if key == "by_class" and isinstance(value, Mapping):
+            items.append((name, _by_class(value)))
+        elif isinstance(value, Mapping):
             items += _flat(value, f"{name} ")
         elif isinstance(value, bool):
             items.append((name, "yes" if value else "no"))
         elif isinstance(value, int) and value >= 1000 and key != "seed":
             items.append((name, f"{value:,}"))
+        elif isinstance(value, list) and any(isinstance(each, float) for each in value):
+            items.append((name, ", ".join(significant(each, 4) for each in value)))
         else:
             items.append((name, value if isinstance(value, str) else json.dumps(value)))
     return tuple(items)
+
+
+def _by_class(values: Mapping[str, float | None]) -> str:
+    """All classes in their order, or of many the ends of their order by value."""
+    known = [(name, value) for name, value in values.items() if value is not None]
+
+    def shown(part: list[tuple[str, float]]) -> str:
+        return ", ".join(f"{name} {significant(value)}" for name, value in part)
+
+    if len(known) <= _MOST_CLASSES:
+        return shown(known)
+    known.sort(key=lambda pair: pair[1])
+    half = _MOST_CLASSES // 2
+    return f"{shown(known[:half])}, ..., {shown(known[-half:])}"

@@ -29,6 +29,20 @@ def with_spread(value: float, spread: float) -> tuple[str, str]:
     return _minus(f"{value:,.{places}f}"), f"{spread:,.{places}f}"
 
 
+def with_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    """A value and its ends, to the place of their distance's second digit: 12.35, [12.10, 12.60].
+
+    Without a distance, or beyond six places, to three significant digits.
+    """
+    reach = (high - low) / 2
+    places = 1 - math.floor(math.log10(reach)) if math.isfinite(reach) and reach > 0 else 7
+    if places > 6:
+        return significant(value), f"[{significant(low)}, {significant(high)}]"
+    places = max(0, places)
+    middle, lower, upper = (_minus(f"{number:,.{places}f}") for number in (value, low, high))
+    return middle, f"[{lower}, {upper}]"
+
+
 def percent(share: float) -> str:
     """A share in 0..1 as per cent with one decimal: 0.9684 -> `96.8 %`."""
     return f"{100 * share:.1f} %" if math.isfinite(share) else "not finite"

@@ -4,7 +4,14 @@ import math
 
 import pytest
 
-from pipeline.reporting.numbers import duration, kimg, percent, significant, with_spread
+from pipeline.reporting.numbers import (
+    duration,
+    kimg,
+    percent,
+    significant,
+    with_interval,
+    with_spread,
+)
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -49,3 +56,13 @@ def test_shares_durations_and_lengths():
     assert duration(187_300) == "2 d 4 h"
     assert duration(8.6) == "9 s"
     assert [kimg(n) for n in (96_000, 1536, 64, 256_000_000)] == ["96", "1.54", "0.064", "256,000"]
+
+
+def test_intervals_go_to_the_second_digit_of_their_reach():
+    assert with_interval(12.3456, 12.1, 12.6) == ("12.35", "[12.10, 12.60]")
+    assert with_interval(1234.5, 1200, 1270) == ("1,234", "[1,200, 1,270]")
+    assert with_interval(0.001, -0.001, 0.003) == (
+        "0.0010",
+        "[\N{MINUS SIGN}0.0010, 0.0030]",
+    )
+    assert with_interval(2.0, 2.0, 2.0) == ("2.00", "[2.00, 2.00]")
