@@ -1,6 +1,5 @@
 """What every process of a training job does, whoever started it."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +104,7 @@ def _open_small_protocol(
     params: Params, paths: TrainPaths, manifest: Manifest, device: str, processes: Processes
 ) -> SmallProtocol | None:
     """What scores the generator on the way: the main process's, while the others wait for it."""
-    if params.train.eval_kimg is None or not processes.is_main:
-        return None
-    if paths.reference is None:
-        print(
-            "train.eval_kimg has no effect without --reference: no FID on the way", file=sys.stderr
-        )
+    if params.train.eval_kimg is None or paths.reference is None or not processes.is_main:
         return None
     real = open_real_side(
         paths.reference,

@@ -1,5 +1,6 @@
 """One call of the train stage: run folder, mirror, tracker and loop together, then the export."""
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -146,6 +147,8 @@ def _train_and_write(
             runtime.checkpoint_nimg,
             mirror.notify,
         )
+        if runtime.eval_kimg is not None and session.evaluate is None:
+            print("no FID on the way (train.eval_kimg): there is no --reference", file=sys.stderr)
         tracker = session.open_tracker(run_dir, key)
         output = RunOutput(run_dir, settings, metadata, tracker)
         start_nimg = checkpoints.newest_nimg(settings.total_nimg)

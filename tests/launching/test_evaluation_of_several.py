@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.evaluation.crew import Crew
 from tests.evaluation.subjects import write_model, write_stripes
+from tests.launching.evaluate_worker import prepare_and_score
 from tests.launching.job import finish, start_module
 
 WORKER = "tests.launching.evaluate_worker"
@@ -19,14 +21,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(root: Path, out: Path, threads: list[int]) -> list[tuple[int, str]]:
-    """Runs a job of a process for each number of threads."""
-    return finish(start_module(WORKER, [[str(root), str(out), str(n)] for n in threads]))
-
-
 def test_1_2_and_3_processes_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    for count, threads in ((1, [1]), (2, [1, 2]), (3, [1, 1, 1])):
-        for code, output in _run(root, tmp_path / str(count), threads):
+    prepare_and_score(root, tmp_path / "1", Crew(num_threads=2))
+    for count, threads in ((2, [1, 2]), (3, [1, 1, 1])):
+        arguments = [[str(root), str(tmp_path / str(count)), str(n)] for n in threads]
+        for code, output in finish(start_module(WORKER, arguments), 300):
             assert code == 0, output
     files = sorted(p.relative_to(tmp_path / "1") for p in (tmp_path / "1").rglob("*.*"))
     assert {"metrics.json", "train.arrow", "class_grid.png"} <= {f.name for f in files}
@@ -37,14 +36,3 @@ def test_1_2_and_3_processes_give_the_same_bytes(root: Path, tmp_path: Path) -> 
             assert (tmp_path / count / file).read_bytes() == (tmp_path / "1" / file).read_bytes()
     protocol = json.loads((tmp_path / "3" / "protocol.json").read_text())
     assert protocol["fid_dataset_cnn"]["num_generated"] == 125
-
-
-def test_a_mistake_of_the_main_process_ends_all(tmp_path: Path) -> None:
-    manifest = write_stripes(tmp_path / "shards")
-    write_model(tmp_path / "model", write_stripes(tmp_path / "other", seed=1))
-    assert manifest.rows
-    for code, output in _run(tmp_path, tmp_path / "out", [1, 1]):
-        assert code == 2, output
-        assert "was made of another data set" in output
-        assert "Traceback" not in output
-    assert not (tmp_path / "out" / "metrics.json").exists()
