@@ -1,6 +1,6 @@
 """Whether a cluster can hold a trial at all, and how many at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import ray
 from ray._private.state import state as ray_state
@@ -31,14 +31,25 @@ def trials_at_a_time(section: StudySection) -> int:
 
     Raises UserError when it can never hold one.
     """
-    bundle, count = bundle_of(section), section.workers_per_trial
     growth = ray_state.get_max_resources_from_cluster_config()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return trials_that_fit(section, nodes, growth)
+
+
+def trials_that_fit(
+    section: StudySection,
+    nodes: Sequence[Mapping[str, float]],
+    growth: Mapping[str, float] | None,
+) -> int:
+    """The same for nodes with these resources, and all that may ever be there; None: no more."""
+    bundle, count = bundle_of(section), section.workers_per_trial
     room = sum(_count(bundle, node) for node in nodes)
     if growth is not None:
         room = max(room, _count(bundle, growth))
     if room < count:
-        most = growth or ray.cluster_resources()
+        most = growth or {
+            name: sum(node.get(name, 0) for node in nodes) for node in nodes for name in node
+        }
         raise UserError(
             f"workers_per_trial = {count} of {_text(bundle)} each never fit: the Ray cluster has "
             f"{_text(most)}{' at most' if growth else ''}, room for {room}; lower "

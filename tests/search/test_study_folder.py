@@ -1,0 +1,46 @@
+"""The folder of a study: one study, one driver."""
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.search.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.search.study_folder import open_study_folder, read_study
+
+
+def _describe(kimg):
+    return {"identity": {"study": "small", "max_kimg": kimg}, "section": {}}
+
+
+def test_another_study_is_refused_with_the_difference(tmp_path):
+    with open_study_folder(tmp_path, _describe(1)):
+        Journal(tmp_path / JOURNAL_NAME).append({"event": "trial", "id": "x"})
+    with (
+        pytest.raises(
+            UserError, match=r"another study of this name; --restart forgets it"
+        ) as error,
+        open_study_folder(tmp_path, _describe(2)),
+    ):
+        pass
+    assert '-  "max_kimg": 1' in str(error.value)
+    assert '+  "max_kimg": 2' in str(error.value)
+    assert read_study(tmp_path)["identity"]["max_kimg"] == 1
+    with open_study_folder(tmp_path, _describe(2), restart=True):
+        assert read_journal(tmp_path / JOURNAL_NAME) == []
+    assert read_study(tmp_path)["identity"]["max_kimg"] == 2
+
+
+def test_two_drivers_are_not_let_in(tmp_path):
+    with (
+        open_study_folder(tmp_path, _describe(1)),
+        pytest.raises(UserError, match=r"is in use by process \d+, which runs this study"),
+        open_study_folder(tmp_path, _describe(1)),
+    ):
+        pass
+
+
+def test_there_must_be_a_study_to_go_on_with(tmp_path):
+    with pytest.raises(UserError, match=r"no such study to go on with; run the command without"):
+        read_study(tmp_path / "nothing")
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study\.json is damaged; --restart"):
+        read_study(tmp_path)
