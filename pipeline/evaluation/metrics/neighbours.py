@@ -37,7 +37,8 @@ def kth_distances(features: Features, k: int) -> Float64:
     found = []
     for part, squares in rows.squares_to(rows):
         squares[np.arange(len(part)), part] = np.inf
-        found.append(np.partition(squares, k - 1, axis=1)[:, k - 1])
+        squares.partition(k - 1, axis=1)
+        found.append(squares[:, k - 1].copy())  # a view would keep the block
     return np.sqrt(np.concatenate(found))
 
 
