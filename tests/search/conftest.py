@@ -43,6 +43,13 @@ class StudyProject:
         self.started.append(process)
         return process
 
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Returns when the condition holds, which needs the process that was started last."""
+        wait_for(lambda: condition() or self.started[-1].poll() is not None, PATIENCE_S)
+        if not condition():
+            code, output = end(self.started[-1])
+            pytest.fail(f"tune.py ended with {code}: {output}")
+
     def finish(self, *arguments: str) -> str:
         """Runs it to its end; what it printed."""
         code, output = end(self.start(*arguments))

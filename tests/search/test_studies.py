@@ -8,9 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.conftest import wait_for
 from tests.launching.ray_nodes import kill_tree
-from tests.search.conftest import METRIC, PATIENCE_S, end, trial_processes
+from tests.search.conftest import METRIC, end, trial_processes
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,7 @@ def test_another_study_of_the_name_is_refused_with_the_difference(undisturbed):
 def test_killed_and_stopped_driver(make_project, undisturbed, joined):
     project = make_project("killed")
     process = project.start()
-    wait_for(lambda: project.events("end"), PATIENCE_S)
+    project.wait_for(lambda: project.events("end"))
     process.kill()
     process.wait()
     over = {event["id"] for event in project.events("end")}
@@ -79,7 +78,7 @@ def test_killed_and_stopped_driver(make_project, undisturbed, joined):
 
     count = len(project.events("report"))
     process = project.start("--resume")
-    wait_for(lambda: len(project.events("report")) > count, PATIENCE_S)
+    project.wait_for(lambda: len(project.events("report")) > count)
     os.killpg(process.pid, signal.SIGTERM)
     code, output = end(process)
     assert code == 75, output
@@ -96,11 +95,11 @@ def test_lost_worker_and_lost_node(make_project, undisturbed, joined):
     node = joined.add(num_cpus=2)
     project = make_project("lost", workers_per_trial=2)
     process = project.start()
-    wait_for(lambda: project.events("report"), PATIENCE_S)
+    project.wait_for(lambda: project.events("report"))
     peers = trial_processes(joined.processes(), "_peer")
     peers[0].kill()
     count = len(project.events("report"))
-    wait_for(lambda: len(project.events("report")) > count + 1, PATIENCE_S)
+    project.wait_for(lambda: len(project.events("report")) > count + 1)
     below = psutil.Process(node.pid).children(recursive=True)
     assert trial_processes(below, "TrialRun") or trial_processes(below, "_peer")
     kill_tree(node)
@@ -118,11 +117,11 @@ def test_population_takes_over_the_better_ones_state(make_project, joined):
         searcher="random",
         scheduler="pbt",
         num_trials=2,
-        max_kimg=0.4,
+        max_kimg=0.32,
     )
     project.finish()
     trials = {trial["id"]: trial for trial in project.results()["trials"]}
-    assert {trial["kimg"] for trial in trials.values()} == {0.4}
+    assert {trial["kimg"] for trial in trials.values()} == {0.32}
     exploit = project.events("exploit")[-1]
     heir = trials[exploit["id"]]
     assert heir["config"] == exploit["config"]
