@@ -20,7 +20,7 @@ from pipeline.search.history import History, Trial, fold
 from pipeline.search.journal import JOURNAL_NAME, Journal, read_journal
 from pipeline.search.measurement import measurement
 from pipeline.search.plan import Request, find_section, make_study
-from pipeline.search.presentation import PAGE_NAME, present
+from pipeline.search.presentation import PAGE_NAME, present, view_of
 from pipeline.search.proposals import num_configs, propose
 from pipeline.search.recommendation import apply_to, recommendation
 from pipeline.search.recorder import Recorder
@@ -193,7 +193,8 @@ def _begin(study: Study, history: History) -> None:
     print(f"{study.name}: {total} trials by {study.metric}, {over} of them over")
     runtime = study.params.runtime
     if runtime.tracker == "mlflow":  # once here: processes that make the tables together all fail
-        prepare_experiment(runtime.tracking_uri, f"{runtime.experiment}-{study.name}")
+        view = view_of(study.metric, study.section.space, study.section.mode)
+        prepare_experiment(runtime.tracking_uri, f"{runtime.experiment}-{study.name}", view)
 
 
 def _drive(study: Study, events: list[Any], history: History, folder: Path) -> None:

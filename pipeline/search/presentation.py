@@ -1,5 +1,6 @@
 """All that is made of a study's journal: results, page, patch, DVC's metrics, MLflow."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from pipeline.search.ranking import is_finished, varied
 from pipeline.search.recommendation import PATCH_NAME, recommended
 from pipeline.search.results import RESULTS_NAME, StudyResults, write_results
 from pipeline.search.study_folder import read_study
+from pipeline.search.trial_name import short_keys
 from pipeline.storage.atomic import write_text
-from pipeline.tracking.study import StudySummary, TrialRun, sync_study
+from pipeline.tracking.study import PREFIX, StudySummary, TrialRun, sync_study
+from pipeline.tracking.study_runs import SEED_TAG, shown_address
+from pipeline.tracking.study_view import study_view
 
 PAGE_NAME = "index.html"
 
@@ -42,15 +46,17 @@ def _track(
     from pipeline.reporting.studies.build import write_study_page
 
     runtime = described["params"]["runtime"]
-    run_ids = sync_study(
+    synced = sync_study(
         _summary(folder, results, pictures),
         [_trial_run(trial) for trial in results.trials],
         uri=runtime["tracking_uri"],
         experiment=f"{runtime['experiment']}-{results.study}",
     )
+    if synced.view is not None:
+        print(f"MLflow: {shown_address(runtime['tracking_uri'])}{synced.view}")
     # A run that was made only now, for its server was away while it was trained.
     known = {trial.id: trial.mlflow_run_id for trial in results.trials}
-    new = {id: run_id for id, run_id in run_ids.items() if known[id] != run_id}
+    new = {id: run_id for id, run_id in synced.run_ids.items() if known[id] != run_id}
     if not new:
         return results
     journal = Journal(folder / JOURNAL_NAME)
@@ -82,9 +88,16 @@ def _summary(folder: Path, results: StudyResults, pictures: list[Path]) -> Study
             **{f"space/{key}": _range(section["space"][key]) for key in varied(results)},
         },
         metrics=metrics,
+        view=view_of(results.metric, varied(results), results.mode),
         files=[folder / RESULTS_NAME, folder / PAGE_NAME],
         pictures=pictures,
     )
+
+
+def view_of(metric: str, keys: Iterable[str], mode: str) -> str:
+    """The study's view in MLflow, for `prepare_experiment`."""
+    names = [*short_keys(keys).values(), SEED_TAG]
+    return study_view(metric, names, [metric, f"{PREFIX}kimg"], lower_is_better=mode == "min")
 
 
 def _range(values: dict[str, Any]) -> str:

@@ -12,7 +12,8 @@ from pipeline.launching.worker import Listening, TrainPaths, train_in_group
 from pipeline.search.study import Study
 from pipeline.search.trial_name import short_keys, trial_name
 from pipeline.tracking.opening import RunLabel
-from pipeline.tracking.study_runs import STUDY_TAG, TRIAL_TAG, run_id_of
+from pipeline.tracking.study_runs import SEED_TAG, STUDY_TAG, TRIAL_TAG, run_id_of
+from pipeline.tracking.study_view import CONFIG_PREFIX
 from pipeline.training.inheritance import Inheritance
 from pipeline.training.processes import Processes
 from pipeline.training.settings import is_due
@@ -184,6 +185,9 @@ def _label(study: Study, told: Mapping[str, Any]) -> RunLabel:
     names = short_keys(config)
     return RunLabel(
         name=trial_name(config, seed),
-        params={names[key]: value for key, value in config.items()} | {"seed": seed},
+        params={
+            **{f"{CONFIG_PREFIX}{names[key]}": value for key, value in config.items()},
+            f"{CONFIG_PREFIX}{SEED_TAG}": seed,
+        },
         tags={STUDY_TAG: study.name, TRIAL_TAG: told["id"]},
     )

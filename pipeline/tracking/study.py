@@ -21,7 +21,8 @@ from pipeline.tracking.connection import (
 )
 from pipeline.tracking.mirror import STATUSES, Mirror
 from pipeline.tracking.run_identity import RunIdentity
-from pipeline.tracking.study_runs import STUDY_TAG, TRIAL_TAG
+from pipeline.tracking.study_runs import SEED_TAG, STUDY_TAG, TRIAL_TAG
+from pipeline.tracking.study_view import VIEW_TAG, view_address
 from pipeline.tracking.tracker import Outcome
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 STATUS_TAG = "trial_status"
-SEED_TAG = "seed"
 ROLE_TAG = "role"
 STUDY_ROLE = "study"
 PREFIX = "study/"
@@ -72,14 +72,26 @@ class StudySummary:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     """Without prefix."""
+    view: str
+    """What `study_view` gives."""
     files: Sequence[Path] = ()
     pictures: Sequence[Path] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What MLflow holds of a study."""
+
+    run_ids: Mapping[str, str]
+    """By trial, of those that have a run."""
+    view: str | None
+    """Where the study is, after MLflow's address; None if it failed."""
+
+
 def sync_study(
     summary: StudySummary, trials: Sequence[TrialRun], *, uri: str | None, experiment: str
-) -> dict[str, str]:
-    """Sends what MLflow lacks of a study whose processes have ended; run ids by trial.
+) -> Synced:
+    """Sends what MLflow lacks of a study whose processes have ended.
 
     Each trial's records, its last value as `study/value`, and a status that is no longer RUNNING;
     of the study its figures, files and pictures. Twice is as once. A store that fails costs a line
@@ -91,17 +103,22 @@ def sync_study(
     known = {id: identity.progress.run_id for id, identity in identities.items() if identity}
     run_ids |= {id: run_id for id, run_id in known.items() if run_id is not None}
 
+    view: str | None = None
+
     def send() -> None:
+        nonlocal view
         client = connect(address)
-        runs = _runs(client, experiment_id(client, address, experiment))
+        id = experiment_id(client, address, experiment)
+        runs = _runs(client, id)
         for trial in trials:
             identity = identities[trial.id]
             if identity is not None and not _is_told(runs, trial, identity):
                 run_ids[trial.id] = _send_trial(client, summary.name, trial, identity)
-        _send_summary(client, address, experiment, summary)
+        _send_summary(client, id, summary)
+        view = view_address(id)
 
     _attempt(address, send)
-    return run_ids
+    return Synced(run_ids=run_ids, view=view)
 
 
 def _identity(trial: TrialRun, uri: str, experiment: str) -> RunIdentity | None:
@@ -182,16 +199,16 @@ def _written_s(identity: RunIdentity) -> float:
     return (identity.folder / "stats.jsonl").stat().st_mtime
 
 
-def _send_summary(client: "MlflowClient", uri: str, experiment: str, summary: StudySummary) -> None:
+def _send_summary(client: "MlflowClient", experiment: str, summary: StudySummary) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    experiment_key = experiment_id(client, uri, experiment)
+    client.set_experiment_tag(experiment, VIEW_TAG, summary.view)
     found = client.search_runs(
-        [experiment_key],
+        [experiment],
         f"tags.{ROLE_TAG} = '{STUDY_ROLE}' and tags.{STUDY_TAG} = '{summary.name}'",
         max_results=1,
     )
-    run = found[0] if found else client.create_run(experiment_key, run_name=f"study {summary.name}")
+    run = found[0] if found else client.create_run(experiment, run_name=f"study {summary.name}")
     run_id = run.info.run_id
     missing = [Param(k, v) for k, v in summary.params.items() if k not in run.data.params]
     client.log_batch(

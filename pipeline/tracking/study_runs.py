@@ -11,20 +11,26 @@ from pipeline.tracking.connection import (
     without_credentials,
 )
 from pipeline.tracking.run_identity import RunIdentity
+from pipeline.tracking.study_view import VIEW_TAG
 
 STUDY_TAG = "study"
 TRIAL_TAG = "trial"
+SEED_TAG = "seed"
 
 
-def prepare_experiment(uri: str | None, name: str) -> str | None:
+def prepare_experiment(uri: str | None, name: str, view: str) -> str | None:
     """Makes the store and the experiment where they are missing; the experiment's id.
 
+    `view` is what `study_view` gives.
     None where the server does not answer, which costs no trial: what it misses is sent later.
     Raises UserError for an address that is none.
     """
     address = resolve_uri(uri)
     try:
-        return experiment_id(connect(address), address, name)
+        client = connect(address)
+        id = experiment_id(client, address, name)
+        client.set_experiment_tag(id, VIEW_TAG, view)
+        return id
     except Exception as error:  # whatever ails MLflow, the study goes on
         print(
             f"mlflow at {without_credentials(address)} does not answer: {reason(error)}; the "
@@ -32,6 +38,14 @@ def prepare_experiment(uri: str | None, name: str) -> str | None:
             file=sys.stderr,
         )
         return None
+
+
+def shown_address(uri: str | None) -> str:
+    """Where a browser finds the store: a server itself, else `make ui`'s pages."""
+    address = resolve_uri(uri)
+    if address.startswith("http"):
+        return without_credentials(address).rstrip("/")
+    return "`make ui`, then http://127.0.0.1:5000"
 
 
 def run_id_of(run_dir: Path, uri: str | None, experiment: str, total_nimg: int) -> str | None:
