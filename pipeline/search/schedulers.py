@@ -62,57 +62,66 @@ class _Named:
     trial_id: str
 
 
-class Halving(Recorded, AsyncHyperBandScheduler):
-    """ASHA (Li et al. 2020, arXiv 1810.05934) on kimg, whose rungs outlive the driver."""
+class Halving(Recorded, FIFOScheduler):
+    """ASHA (Li et al. 2020, arXiv 1810.05934) on kimg, whose rungs outlive the driver.
+
+    Trials are compared with those of the same seed: seeds differ more than configurations do.
+    """
 
     def __init__(self, recorder: Recorder, events: Iterable[Event]) -> None:
         """`events` of the study so far fill the rungs."""
         self.recorder = recorder
         self._behind: set[str] = set()
         section = recorder.study.section
-        super().__init__(
-            time_attr="kimg",
-            metric="value",
-            mode=section.mode,
-            max_t=section.max_kimg,  # type: ignore[arg-type]
-            grace_period=section.first_rung_kimg,  # type: ignore[arg-type]
-            reduction_factor=section.reduction_factor,
-        )
+        self._of_seed = {
+            seed: AsyncHyperBandScheduler(
+                time_attr="kimg",
+                metric="value",
+                mode=section.mode,
+                max_t=section.max_kimg,  # type: ignore[arg-type]
+                grace_period=section.first_rung_kimg,  # type: ignore[arg-type]
+                reduction_factor=section.reduction_factor,
+            )
+            for seed in section.seeds
+        }
+        super().__init__()
         for event in events:
             if event["event"] == "trial":
-                super().on_trial_add(None, _Named(event["id"]))  # type: ignore[arg-type]
+                self._add(event["id"])
             elif event["event"] == "report" and event["kimg"] < section.max_kimg:
                 self._judge(event["id"], {**event, "value": self._number(event)})
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Ray's hook for a new trial."""
-        name = _Named(trial.config["trial"]["id"])
-        super().on_trial_add(tune_controller, name)  # type: ignore[arg-type]
+        self._add(trial.config["trial"]["id"])
 
     def decide(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         return self._judge(result["id"], result)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Ray's hook for a trial that is dropped before it ran; it stays in the rungs."""
-
-    def rungs(self) -> dict[float, dict[str, float]]:
-        """By kimg, the values of the trials that reached it."""
-        sign = self._metric_op
+    def rungs(self, seed: int) -> dict[float, dict[str, float]]:
+        """By kimg, the values of the trials of a seed that reached it."""
+        sign = 1 if self.recorder.study.section.mode == "max" else -1
         return {
-            kimg: {id: value / sign for id, value in recorded.items()}
-            for kimg, recorded in self._brackets[0]._rungs
+            kimg: {id: sign * value for id, value in recorded.items()}
+            for kimg, recorded in self._of_seed[seed]._brackets[0]._rungs
         }
 
     def behind(self) -> set[str]:
         """The trials that were told to stop."""
         return set(self._behind)
 
+    def _add(self, id: str) -> None:
+        nobody, name = cast(Any, None), cast(Any, _Named(id))
+        self._of_seed[self._seed(id)].on_trial_add(nobody, name)
+
     def _judge(self, id: str, result: dict[str, Any]) -> str:
         # A trial that was told to stop and killed before it could is told again.
         if id not in self._behind:
             nobody, name = cast(Any, None), cast(Any, _Named(id))
-            # Not through `Recorded`, which would come back here.
-            decision = AsyncHyperBandScheduler.on_trial_result(self, nobody, name, result)
+            decision = self._of_seed[self._seed(id)].on_trial_result(nobody, name, result)
             if decision == TrialScheduler.STOP:
                 self._behind.add(id)
         return TrialScheduler.STOP if id in self._behind else TrialScheduler.CONTINUE
+
+    def _seed(self, id: str) -> int:
+        return self.recorder.history.trials[id].seed

@@ -46,8 +46,22 @@ def test_one_in_three_goes_on(tmp_path):
     # The best come first, so that each later one is behind the best third of those before it.
     assert decisions[0] == TrialScheduler.CONTINUE
     assert decisions[3:] == [TrialScheduler.STOP] * 6
-    assert scheduler.rungs()[1.0] == {f"{i:03d}-s0": float(i) for i in range(9)}
-    assert set(scheduler.rungs()) == {1.0, 3.0, 9.0}
+    assert scheduler.rungs(0)[1.0] == {f"{i:03d}-s0": float(i) for i in range(9)}
+    assert set(scheduler.rungs(0)) == {1.0, 3.0, 9.0}
+
+
+def test_trials_are_compared_within_their_seed(tmp_path):
+    recorder = _recorder(study(seeds=[0, 1], reduction_factor=2), tmp_path / "journal.jsonl")
+    scheduler = Halving(recorder, [])
+    decisions = {}
+    for index in range(2):
+        for trial in recorder.add_trials(index, {"train.g_lr": 1e-3 * (index + 1)}):
+            ours = _RaysTrial(trial.id)
+            scheduler.on_trial_add(None, ours)
+            # One seed is better than the other, and the later configuration than the earlier.
+            decisions[trial.id] = _report(scheduler, ours, 1.0, 100.0 * trial.seed - index)
+    assert set(decisions.values()) == {TrialScheduler.CONTINUE}
+    assert scheduler.rungs(1)[1.0] == {"000-s1": 100.0, "001-s1": 99.0}
 
 
 def test_a_trial_at_the_end_is_not_stopped(tmp_path):
@@ -83,22 +97,22 @@ def test_rungs_are_the_same_after_the_driver_was_killed(tmp_path):
         decisions, alive = [], set(range(10))
         for count, (kimg, i, value) in enumerate(reports):
             if count == killed_after:
-                before = scheduler.rungs()
+                before = scheduler.rungs(0)
                 recorder = _recorder(small, path)
                 scheduler = Halving(recorder, read_journal(path))
-                assert scheduler.rungs() == before
+                assert scheduler.rungs(0) == before
                 trials = [_RaysTrial(trial.config["trial"]["id"]) for trial in trials]
                 for trial in trials:
                     scheduler.on_trial_add(None, trial)
                 for past_kimg, j, past in reports[max(0, count - 5) : count]:
                     if j in alive:  # repeats what it reported since its checkpoint
                         _report(scheduler, trials[j], past_kimg, past)
-                assert scheduler.rungs() == before
+                assert scheduler.rungs(0) == before
             if i in alive:
                 decisions.append((kimg, i, _report(scheduler, trials[i], kimg, value)))
                 if decisions[-1][2] == TrialScheduler.STOP:
                     alive.discard(i)
-        return decisions, scheduler.rungs(), path.read_text().count("report")
+        return decisions, scheduler.rungs(0), path.read_text().count("report")
 
     whole = run(tmp_path / "whole.jsonl", None)
     assert any(decision == TrialScheduler.STOP for *_, decision in whole[0])
