@@ -71,14 +71,14 @@ def rank_agreement(ours: Sequence[float], theirs: Sequence[float]) -> RankAgreem
 def redrawn(ours: Sequence[Sequence[float]], theirs: Sequence[float]) -> Redrawn | None:
     """What tau does when the seeds are drawn anew; None where nothing is known of their spread.
 
-    `ours` holds the values of each thing, one a seed. A parametric bootstrap: means scatter by
-    Student's t with the variance within things, pooled, for a few seeds alone say little.
+    `ours` holds the values of each thing, one a seed in the order of the seeds. A parametric
+    bootstrap: means scatter by Student's t with the variance within things, pooled, for a few seeds
+    alone say little. What a seed does to all of them alike moves no order and is left out.
     """
     counts = np.array([len(values) for values in ours])
-    freedom = int((counts - 1).sum())
+    within, freedom = _scatter(ours)
     if freedom < 1:
         return None
-    within = sum(float(np.var(values)) * len(values) for values in ours)
     random = np.random.default_rng(0)
     deviations = np.sqrt(within / random.chisquare(freedom, (_DRAWS, 1)))
     noise = random.standard_normal((_DRAWS, len(ours))) * deviations / np.sqrt(counts)
@@ -89,6 +89,17 @@ def redrawn(ours: Sequence[Sequence[float]], theirs: Sequence[float]) -> Redrawn
     taus = agreeing.sum(axis=0) / len(pairs)
     low, high = np.quantile(taus, [0.025, 0.975])
     return Redrawn(low=float(low), high=float(high), same_order=float((taus == 1).mean()))
+
+
+def _scatter(ours: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Sum of squares within things, and its degrees of freedom."""
+    n = len(ours[0])
+    if n > 1 and all(len(values) == n for values in ours):
+        table = np.array(ours)  # [things, seeds]
+        rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+        return float((rest**2).sum()), (len(ours) - 1) * (n - 1)
+    within = sum(float(np.var(values)) * len(values) for values in ours)
+    return within, sum(len(values) - 1 for values in ours)
 
 
 def _signs(values: Values) -> npt.NDArray[np.int64]:

@@ -74,9 +74,7 @@ def write_study(folder, trials, *, study="ttur", space=None, request=None, **cha
     for config, seed, status, reports in trials:
         index = indices.setdefault(str(config), len(indices))
         id = trial_id(index, seed)
-        journal.append(
-            {"event": "trial", "id": id, "index": index, "seed": seed, "config": config}
-        )
+        journal.append({"event": "trial", "id": id, "index": index, "seed": seed, "config": config})
         for kimg, value in reports:
             journal.append(
                 {
@@ -101,7 +99,14 @@ def falling(end, kimg=8.0):
 
 def write_ttur(folder, **changes):
     """A study over rates under ASHA: finished, stopped and failed trials."""
-    rates = [(1e-4, 4e-4), (5e-5, 5e-3), (2e-3, 3e-4), (9e-4, 1.2e-3), (4.5e-4, 1.8e-3), (3e-3, 4e-3)]
+    rates = [
+        (1e-4, 4e-4),
+        (5e-5, 5e-3),
+        (2e-3, 3e-4),
+        (9e-4, 1.2e-3),
+        (4.5e-4, 1.8e-3),
+        (3e-3, 4e-3),
+    ]
     outcomes = [
         ("complete", falling(61.2)),
         ("stopped", falling(190.0, 2)),
