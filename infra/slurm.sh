@@ -18,14 +18,15 @@ cd "${SLURM_SUBMIT_DIR:?is set by sbatch; submit this script with it}" || exit 2
 export PATH="$PWD/.venv/bin:$PATH"
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # without it a restart after a failure may hang
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
-[ "$#" -gt 0 ] || set -- --shards data/shards --out data/model
+[ "$#" -gt 0 ] || set -- --shards data/shards --reference data/reference --out data/model
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) || exit 2
 
 is_preempted=
 # shellcheck disable=SC2317
 stop() {
   is_preempted=yes
-  kill -TERM "$step" # srun hands it on; all processes stop at the same step
+  # Not to srun, which would abort. All processes stop at the same step, with a checkpoint.
+  scancel --signal=TERM "$SLURM_JOB_ID.0"
 }
 trap stop USR1 TERM
 srun --kill-on-bad-exit=1 torchrun \

@@ -1,7 +1,7 @@
-"""The Slurm script with real torchrun, training and signals; `srun` and `scontrol` are stood in for.
+"""The Slurm script with real torchrun, training and signals, and no Slurm.
 
-What stands in does on this machine what Slurm does on a node: it runs the command and hands signals
-on to it.
+What stands in for Slurm's programs does on this machine what they do on a node. By hand the script
+was run under Slurm 22.05 too.
 """
 
 import signal
@@ -23,17 +23,19 @@ esac
 SRUN = """#!/bin/bash
 [ "$1" = --kill-on-bad-exit=1 ] || exit 9
 shift
-"$@" &
-trap 'kill -TERM $!' TERM
-while kill -0 $! 2>/dev/null; do wait $!; code=$?; done
-exit $code
+echo $$ >"$(dirname "$0")/step"
+exec "$@"
+"""
+SCANCEL = """#!/bin/sh
+[ "$*" = "--signal=TERM 17.0" ] || exit 9
+kill -TERM "$(cat "$(dirname "$0")/step")"
 """
 
 
 @pytest.fixture
 def submit(tmp_path):
     """Starts the script in a project as `sbatch` does."""
-    for name, text in {"scontrol": SCONTROL, "srun": SRUN}.items():
+    for name, text in {"scontrol": SCONTROL, "srun": SRUN, "scancel": SCANCEL}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     started = []
