@@ -1,0 +1,138 @@
+"""A study in MLflow, over a real server that is killed in the middle."""
+
+import json
+
+import pytest
+
+from pipeline.tracking.connection import connect
+from pipeline.tracking.study import StudySummary, TrialRun, sync_study
+from pipeline.tracking.study_runs import prepare_experiment, run_id_of
+from pipeline.tracking.study_view import VIEW_TAG, study_view, view_address
+from tests.tracking.runs import points, report, start
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",
+)
+VIEW = study_view("fid2k", ["g_lr", "d_lr", "seed"], ["fid2k", "study/kimg"], lower_is_better=True)
+
+
+def summary(folder, **changes):
+    (folder / "results.json").write_text("{}")
+    (folder / "curves.png").write_bytes(b"png")
+    fields = {
+        "name": "ttur",
+        "is_finished": True,
+        "num_over": 3,
+        "written_s": 1e9,
+        "params": {"searcher": "tpe"},
+        "metrics": {"best": 40.0},
+        "view": VIEW,
+        "files": [folder / "results.json"],
+        "pictures": [folder / "curves.png"],
+    }
+    return StudySummary(**(fields | changes))
+
+
+def trial(number, folder, status, nimg, value):
+    return TrialRun(
+        id=f"00{number}-s0", seed=0, status=status, nimg=nimg, value=value, run_dir=folder
+    )
+
+
+def runs_of(uri, experiment):
+    client = connect(uri)
+    found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return client, {run.data.tags.get("trial", "study"): run for run in found}
+
+
+def test_a_server_that_dies_in_a_study_misses_nothing_once_it_is_back(tmp_path, server, capfd):
+    assert prepare_experiment(server.uri, "sagan", VIEW)
+    folders = [tmp_path / str(number) for number in range(3)]
+    track = start(folders[0], server.uri, run_key="s0")
+    report(track, folders[0], [1000, 2000])
+    track.close("finished")
+    server.kill()
+    try:
+        for number, nimgs in ((1, [1000]), (2, [1000, 2000])):
+            track = start(folders[number], server.uri, run_key=f"s{number}", close_s=0.1)
+            report(track, folders[number], nimgs)
+            if number == 1:
+                track.close("preempted")  # trial 2 is killed: it never says how it ended
+        trials = [
+            trial(0, folders[0], "complete", 2000, 40.0),
+            trial(1, folders[1], "stopped", 1000, 90.0),
+            trial(2, folders[2], "failed", 2000, None),
+            trial(3, None, "unfinished", 0, None),
+        ]
+        capfd.readouterr()
+        synced = sync_study(summary(tmp_path), trials, uri=server.uri, experiment="sagan")
+        assert synced.view is None
+        assert set(synced.run_ids) == {"000-s0"}
+        errors = capfd.readouterr().err
+        assert errors.count("\n") == 1
+        assert "did not take all of the study: [Errno 111] Connection refused" in errors
+    finally:
+        track._closing.set()  # all that a kill would end
+        track._thread.join(60)
+        track._stats.close("failed")
+        server.start()
+    synced = sync_study(summary(tmp_path), trials, uri=server.uri, experiment="sagan")
+    client, runs = runs_of(server.uri, "sagan")
+    experiment = client.get_experiment_by_name("sagan")
+    assert synced.view == view_address(experiment.experiment_id)
+    assert json.loads(experiment.tags[VIEW_TAG])["compareRunCharts"][0]["selectedParams"] == [
+        *("config/g_lr", "config/d_lr", "config/seed")
+    ]
+    assert {id: runs[id].info.run_id for id in synced.run_ids} == synced.run_ids
+    assert set(synced.run_ids) == {"000-s0", "001-s0", "002-s0"}
+    statuses = {key: run.info.status for key, run in runs.items()}
+    assert statuses == {
+        "000-s0": "FINISHED",
+        "001-s0": "KILLED",
+        "002-s0": "FAILED",
+        "study": "FINISHED",
+    }
+    assert runs["001-s0"].data.tags["trial_status"] == "stopped"
+    assert points(client, runs["001-s0"]) == [(1000, 1.0)]
+    assert points(client, runs["002-s0"]) == [(1000, 1.0), (2000, 2.0)]
+    assert points(client, runs["001-s0"], "study/value") == [(1000, 90.0)]
+    assert run_id_of(folders[1], server.uri, "sagan", 8000) == runs["001-s0"].info.run_id
+    files = {file.path for file in client.list_artifacts(runs["study"].info.run_id)}
+    assert files == {"results.json", "pictures"}
+
+    # Once more, and the study went on: nothing is double.
+    more = summary(tmp_path, num_over=4, written_s=2e9, metrics={"best": 60.0})
+    sync_study(more, trials, uri=server.uri, experiment="sagan")
+    client, again = runs_of(server.uri, "sagan")
+    assert {r.info.run_id for r in again.values()} == {r.info.run_id for r in runs.values()}
+    assert len(again) == 4
+    assert points(client, again["002-s0"]) == [(1000, 1.0), (2000, 2.0)]
+    assert points(client, again["000-s0"], "study/value") == [(2000, 40.0)]
+    assert again["study"].data.metrics["study/best"] == 60.0  # the newest, not the largest
+
+
+def test_a_trial_that_goes_on_is_not_left_as_it_was(tmp_path, store):
+    folder = tmp_path / "run"
+    track = start(folder, store)
+    report(track, folder, [1000])
+    track.close("preempted")
+    sync_study(
+        summary(tmp_path, is_finished=False),
+        [trial(0, folder, "stopped", 1000, 9.0)],
+        uri=store,
+        experiment="sagan",
+    )
+    track = start(folder, store)
+    report(track, folder, [2000])
+    track.close("finished")
+    sync_study(
+        summary(tmp_path),
+        [trial(0, folder, "complete", 2000, 5.0)],
+        uri=store,
+        experiment="sagan",
+    )
+    client, runs = runs_of(store, "sagan")
+    assert len(runs) == 2
+    assert runs["000-s0"].info.status == "FINISHED"
+    assert runs["000-s0"].data.tags["trial_status"] == "complete"
+    assert points(client, runs["000-s0"], "study/value") == [(1000, 9.0), (2000, 5.0)]
