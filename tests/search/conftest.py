@@ -81,7 +81,7 @@ def end(process: subprocess.Popen) -> tuple[int, str]:
 
 
 def trial_processes(processes: list[psutil.Process], kind: str) -> list[psutil.Process]:
-    """Those of them that Ray calls so: `TrialRun` for main processes, `_peer` for the others."""
+    """Those that Ray calls so: `ResourceTrainable` of main processes, `_peer` of the others."""
     found = []
     for process in processes:
         try:

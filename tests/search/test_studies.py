@@ -101,7 +101,7 @@ def test_lost_worker_and_lost_node(make_project, undisturbed, joined):
     count = len(project.events("report"))
     project.wait_for(lambda: len(project.events("report")) > count + 1)
     below = psutil.Process(node.pid).children(recursive=True)
-    assert trial_processes(below, "TrialRun") or trial_processes(below, "_peer")
+    assert trial_processes(below, "ResourceTrainable") or trial_processes(below, "_peer")
     kill_tree(node)
     code, output = end(process)
     assert code == 0, output
@@ -117,17 +117,30 @@ def test_population_takes_over_the_better_ones_state(make_project, joined):
         searcher="random",
         scheduler="pbt",
         num_trials=2,
-        max_kimg=0.32,
+        max_kimg=16,  # ends long after both have begun
+        report_kimg=0.16,
     )
-    project.finish()
-    trials = {trial["id"]: trial for trial in project.results()["trials"]}
-    assert {trial["kimg"] for trial in trials.values()} == {0.32}
-    exploit = project.events("exploit")[-1]
-    heir = trials[exploit["id"]]
-    assert heir["config"] == exploit["config"]
+    process = project.start()
+
+    def goes_on():
+        exploits = project.events("exploit")
+        if not exploits:
+            return None
+        heir, parent = exploits[0]["id"], exploits[0]["parent"]
+        reports = [e for e in project.events("report") if e["id"] == heir]
+        own = [e for e in reports if e["run_dir"] not in (parent["run_dir"], reports[0]["run_dir"])]
+        return own and (exploits[0], own[0])
+
+    project.wait_for(goes_on)
+    exploit, report = goes_on()
+    os.killpg(process.pid, signal.SIGTERM)
+    code, output = end(process)
+    assert code == 75, output
     parent = exploit["parent"]
-    run = json.loads(Path(heir["run_dir"], "config.json").read_text())
-    assert run["inherited"]["run_key"] == parent["run_key"]
-    assert run["inherited"]["nimg"] == parent["nimg"] > 0
-    lines = Path(heir["run_dir"], "stats.jsonl").read_text().splitlines()
+    assert parent["trial"] != exploit["id"]
+    identity = json.loads(Path(report["run_dir"], "config.json").read_text())
+    assert identity["settings"]["g_lr"] == exploit["config"]["train.g_lr"]
+    assert identity["inherited"]["run_key"] == parent["run_key"]
+    assert identity["inherited"]["nimg"] == parent["nimg"] > 0
+    lines = Path(report["run_dir"], "stats.jsonl").read_text().splitlines()
     assert min(json.loads(line)["nimg"] for line in lines) > parent["nimg"]
