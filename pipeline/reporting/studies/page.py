@@ -67,6 +67,7 @@ def render_study(results: StudyResults, described: Mapping[str, Any], drawings: 
         facts=_facts(results, measured),
         best=_best(results, described),
         interval_method=_INTERVALS if len(results.section["seeds"]) > 1 else _one_seed(),
+        num_seeds=len(results.section["seeds"]),
         bars=None if drawings.bars is None else bars_svg(drawings.bars),
         configurations=config_rows(results),
         beside=beside_study(results, measured, read_published()),
