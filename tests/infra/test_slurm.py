@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 from tests.faults.conftest import environment, make_project, wait_for  # noqa: F401
@@ -69,6 +70,9 @@ def submit(tmp_path):
 
 def test_job_queues_itself_again_and_goes_on(submit, make_project):  # noqa: F811
     project = make_project("slurm")
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    params["train"]["total_kimg"] = 0.8
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
     job = submit(project)
     wait_for(project.checkpoints)
     job.send_signal(signal.SIGUSR1)  # Slurm, before the time is up
