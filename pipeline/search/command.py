@@ -193,7 +193,8 @@ def _begin(study: Study, history: History) -> None:
     print(f"{study.name}: {total} trials by {study.metric}, {over} of them over")
     runtime = study.params.runtime
     if runtime.tracker == "mlflow":  # once here: processes that make the tables together all fail
-        view = view_of(study.metric, study.section.space, study.section.mode)
+        section = study.section.model_dump()
+        view = view_of(study.metric, section["space"], section["mode"])
         prepare_experiment(runtime.tracking_uri, f"{runtime.experiment}-{study.name}", view)
 
 

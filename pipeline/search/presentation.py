@@ -1,6 +1,6 @@
 """All that is made of a study's journal: results, page, patch, DVC's metrics, MLflow."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +88,25 @@ def _summary(folder: Path, results: StudyResults, pictures: list[Path]) -> Study
             **{f"space/{key}": _range(section["space"][key]) for key in varied(results)},
         },
         metrics=metrics,
-        view=view_of(results.metric, varied(results), results.mode),
+        view=view_of(results.metric, section["space"], results.mode),
         files=[folder / RESULTS_NAME, folder / PAGE_NAME],
         pictures=pictures,
     )
 
 
-def view_of(metric: str, keys: Iterable[str], mode: str) -> str:
-    """The study's view in MLflow, for `prepare_experiment`."""
-    names = [*short_keys(keys).values(), SEED_TAG]
-    return study_view(metric, names, [metric, f"{PREFIX}kimg"], lower_is_better=mode == "min")
+def view_of(metric: str, space: Mapping[str, Mapping[str, Any]], mode: str) -> str:
+    """The study's view in MLflow, for `prepare_experiment`; `space` as params.yaml has it."""
+    names = short_keys(space)
+    continuous = [
+        names[key] for key, range in space.items() if range["loguniform"] or range["uniform"]
+    ]
+    return study_view(
+        metric,
+        [*names.values(), SEED_TAG],
+        [metric, f"{PREFIX}kimg"],
+        lower_is_better=mode == "min",
+        plane=(continuous[0], continuous[1]) if len(continuous) > 1 else None,
+    )
 
 
 def _range(values: dict[str, Any]) -> str:

@@ -24,26 +24,35 @@ def view_address(experiment: str) -> str:
 
 
 def study_view(
-    metric: str, keys: Sequence[str], summaries: Sequence[str], *, lower_is_better: bool
+    metric: str,
+    keys: Sequence[str],
+    summaries: Sequence[str],
+    *,
+    lower_is_better: bool,
+    plane: tuple[str, str] | None = None,
 ) -> str:
     """The value of VIEW_TAG for trials with parameters `config/<key>`.
 
     `metric` is what they report over training, `summaries` are the metrics that sum each up, the
-    one to compare by first.
+    one to compare by first; `plane` names two keys with numbers for values, for a map.
     """
     params = [f"{CONFIG_PREFIX}{key}" for key in keys]
     charts = [
         _chart("PARALLEL", "axes", selectedParams=params, selectedMetrics=[summaries[0]]),
-        _chart("LINE", "curves", metricKey=metric, selectedMetricKeys=[metric], xAxisKey="step"),
+        _chart(
+            *("LINE", "curves"),
+            metricKey=metric,
+            selectedMetricKeys=[metric],
+            xAxisKey="step",
+            lineSmoothness=0,
+            useGlobalLineSmoothing=False,
+        ),
         _chart("BAR", "bars", metricKey=summaries[0]),
     ]
-    if len(params) > 1:
-        axes = {
-            "xaxis": {"key": params[0], "type": "PARAM"},
-            "yaxis": {"key": params[1], "type": "PARAM"},
-            "zaxis": {"key": summaries[0], "type": "METRIC"},
-        }
-        charts.append(_chart("CONTOUR", "map", **axes))
+    if plane is not None:
+        x, y = ({"key": f"{CONFIG_PREFIX}{key}", "type": "PARAM"} for key in plane)
+        z = {"key": summaries[0], "type": "METRIC"}
+        charts.append(_chart("CONTOUR", "map", xaxis=x, yaxis=y, zaxis=z))
     columns = [*(f"params.`{key}`" for key in params), *(f"metrics.`{key}`" for key in summaries)]
     state = {
         "orderByKey": f"metrics.`{summaries[0]}`",
