@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.config.metric_sections import EvaluateSection
 from pipeline.config.params import load_params
-from pipeline.config.sections import EvaluateSection
 from pipeline.errors import UserError
 from pipeline.evaluation.evaluate import EvaluationFiles
 from pipeline.launching.evaluation_worker import EvaluatePaths, evaluate_in_group

@@ -8,16 +8,15 @@ from typing import Any, Self, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pipeline.config.metric_sections import EvaluateSection, ReferenceSection
 from pipeline.config.overrides import with_values
 from pipeline.config.search import SearchSection
+from pipeline.config.section import Section
 from pipeline.config.sections import (
     DataSection,
-    EvaluateSection,
     ModelSection,
-    ReferenceSection,
     ReportSection,
     RuntimeSection,
-    Section,
     TrainSection,
 )
 from pipeline.config.system import resolve_system

@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline.config.sections import Float, ModelSection, Section, TrainSection
+from pipeline.config.section import Float, Section
+from pipeline.config.sections import ModelSection, TrainSection
 from pipeline.errors import UserError
 
 # What a study has keys of its own for.

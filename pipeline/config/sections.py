@@ -1,73 +1,10 @@
-"""The sections of `params.yaml`: every key with its type, range and meaning."""
+"""The other sections of `params.yaml`: every key with its type, range and meaning."""
 
-import re
-from typing import Annotated, Literal, get_args
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import Field
 
-from pipeline.evaluation.extractors.names import check_extractors, check_weights
-
-# YAML 1.1 reads 2e-4 (no dot, no signed exponent) as a string; researchers write it all the time.
-_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
-
-
-def _read_scientific(value: object) -> object:
-    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
-
-
-def _known_extractors(extractors: list[str]) -> list[str]:
-    try:
-        check_extractors(extractors)
-    except ValueError as error:
-        raise ValueError(f"`reference.extractors`: {error}") from None
-    return extractors
-
-
-def _fitting_weights(weights: dict[str, str]) -> dict[str, str]:
-    try:
-        check_weights(weights)
-    except ValueError as error:
-        raise ValueError(f"`reference.extractor_weights`: {error}") from None
-    return weights
-
-
-def _read_number_kept(value: object, read: ValidatorFunctionWrapHandler) -> object:
-    try:
-        return read(value)
-    except ValidationError:
-        raise ValueError(
-            f"reference.keep_features = {value!r} is not valid: it is a number of images, 10 or "
-            "more, or `all`"
-        ) from None
-
-
-Float = Annotated[float, BeforeValidator(_read_scientific)]
-
-
-MetricFamily = Literal[
-    "fid", "is", "kid", "prc", "prdc", "intra-fid", "fid-infinity", "memorisation", "accuracy"
-]
-
-
-def _check_replicates(replicates: int) -> int:
-    if replicates == 1:
-        raise ValueError("`evaluate.bootstrap` is 1; a deviation takes 2 or more, or 0 for none")
-    return replicates
-
-
-class Section(BaseModel):
-    """A frozen section that refuses unknown keys and does not convert types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from pipeline.config.section import Float, Section
 
 
 class DataSection(Section):
@@ -121,33 +58,6 @@ class DataSection(Section):
     shard_rows: int = Field(16384, ge=1, description="most images in one shard")
     max_rejected_fraction: Float = Field(
         0.01, ge=0.0, lt=1.0, description="share of unusable images above which there are no shards"
-    )
-
-
-class ReferenceSection(Section):
-    """The real data's side of the metrics; read by `reference`."""
-
-    extractors: Annotated[list[str], AfterValidator(_known_extractors)] = Field(
-        ["dataset-cnn"],
-        min_length=1,
-        description="feature extractors, scored by each: names (README lists them), with -bf16 "
-        "after them for that precision, and one's own .pt, .pth, .ts or .onnx files",
-    )
-    inception_weights: str | None = Field(
-        None,
-        description="torch-fidelity's Inception weights: a file, s3://bucket/key, or `download`",
-    )
-    extractor_weights: Annotated[dict[str, str], AfterValidator(_fitting_weights)] = Field(
-        {},
-        description="the same for other extractors, by their names; where one is missing: "
-        "`download`",
-    )
-    cnn_epochs: int = Field(10, ge=1, description="passes of dataset-cnn over the training split")
-    seed: int = Field(0, ge=0, description="seed of dataset-cnn's training")
-    keep_features: Annotated[
-        Annotated[int, Field(ge=10)] | Literal["all"], WrapValidator(_read_number_kept)
-    ] = Field(
-        50_000, description="images of each split whose features are kept, evenly chosen; or all"
     )
 
 
@@ -269,36 +179,6 @@ class TrainSection(Section):
         "stop", description="rollback: go back to the newest checkpoint, at half the rates"
     )
     max_rollbacks: int = Field(3, ge=1, description="then a number that is not finite stops")
-
-
-class EvaluateSection(Section):
-    """The protocol of the metrics; read by `evaluate`."""
-
-    num_samples: int = Field(5000, ge=10, description="generated images for each metric")
-    seed: int = Field(1000, ge=0, description="seed of the samples' latents and labels")
-    selection_seed: int = Field(
-        3000, ge=0, description="the same where the best of several snapshots is looked for"
-    )
-    selection_samples: int | None = Field(
-        None, ge=10, description="generated images of each of them; null: num_samples"
-    )
-    is_splits: int = Field(10, ge=1, description="splits of the inception score")
-    kid_subsets: int = Field(100, ge=1, description="subsets of KID")
-    kid_subset_size: int = Field(300, ge=2, description="images in each subset of KID")
-    metrics: list[MetricFamily] = Field(
-        list(get_args(MetricFamily)),
-        min_length=1,
-        description="what to measure: fid, is, kid, prc (precision and recall), prdc (density and "
-        "coverage), intra-fid, fid-infinity (from 10,000 samples on), memorisation, accuracy",
-    )
-    intra_fid: Literal["match", "miyato5k"] = Field(
-        "match",
-        description="generated images of each class: as many as there are real ones, of the "
-        "samples at hand, or 5,000 drawn for it",
-    )
-    bootstrap: Annotated[int, AfterValidator(_check_replicates)] = Field(
-        20, ge=0, description="replicates behind each 95 % interval; 0: no intervals"
-    )
 
 
 class ReportSection(Section):
