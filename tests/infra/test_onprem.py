@@ -84,7 +84,7 @@ def test_study_on_two_hosts(hosts):
     # Ray stops the head alone; the README says how to stop the others.
     assert "raylet" in _processes(hosts, "worker")
     ssh = ("ssh", "-i", str(hosts.key), "-o", "StrictHostKeyChecking=no")
-    stop = (f"root@{hosts.address('worker')}", "sagan-lab/.venv/bin/ray stop")
+    stop = (f"root@{hosts.address('worker')}", "sagan-lab/.venv/bin/ray stop --force")
     code, output = hosts.run("person", *ssh, *stop)
     assert code == 0, output
     assert "raylet" not in _processes(hosts, "worker")
