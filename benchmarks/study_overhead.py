@@ -6,6 +6,7 @@ counts, the making of networks and the opening of data sets included.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -31,11 +32,17 @@ _SAMPLE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Outcome:
-    wall_s: float
-    """From the command to its end."""
-    ends_s: list[float]
-    """When each trial was over, since the command."""
+class _Span:
+    """Seconds since the epoch."""
+
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome(_Span):
+    """Of a whole study, from the command to its end."""
+
     peak_bytes: int
     """Most that all processes together had to themselves at a time."""
 
@@ -52,24 +59,25 @@ def measure(num_trivial: int, num_long: int, seconds: float) -> dict[str, Any]:
             shard_rows=16384,
         )
         trivial = _run_study(project, "trivial", num_trivial, _BATCH / 1000)
-        _check(project, "trivial", num_trivial)
+        _trainings(project, "trivial", num_trivial)
         speed = _images_per_s(project)
         kimg = max(1, round(seconds * speed / _BATCH)) * _BATCH / 1000
         long = _run_study(project, "long", num_long, kimg, max_concurrent=1)
-        trained = _check(project, "long", num_long)
-    # The first waits for Ray and for its process to import what trains; once a study, not a trial.
-    between = [b - a for a, b in zip(long.ends_s, long.ends_s[1:], strict=False)]
-    beside = [wall - inside for wall, inside in zip(between, trained[1:], strict=True)]
-    overhead = sum(beside) / len(beside)
+        trained = _trainings(project, "long", num_long)
+    # From the end of one training to the beginning of the next. Before the first come Ray's start
+    # and the import of all that trains: once a study, not a trial.
+    gaps = [b.began - a.ended for a, b in itertools.pairwise(trained)]
+    overhead = sum(gaps) / len(gaps)
+    lengths = [training.ended - training.began for training in trained]
     return {
         "trivial_trials": num_trivial,
-        "trivial_seconds": trivial.wall_s,
+        "trivial_seconds": trivial.ended - trivial.began,
         "trivial_peak_gb": trivial.peak_bytes / 1e9,
-        "trial_seconds": sum(trained) / len(trained),
+        "trial_seconds": sum(lengths) / len(lengths),
         "overhead_s": overhead,
         "overhead_of_a_minute": overhead / 60,
-        "study_start_s": long.ends_s[0] - trained[0],
-        "study_end_s": long.wall_s - long.ends_s[-1],
+        "study_start_s": trained[0].began - long.began,
+        "study_end_s": long.ended - trained[-1].ended,
         "peak_gb": long.peak_bytes / 1e9,
     }
 
@@ -95,33 +103,31 @@ def _run_study(project: Path, name: str, num_trials: int, kimg: float, **setting
     command = [sys.executable, str(_ROOT / "tune.py"), "--study", name, "--project", str(project)]
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     environment["PYTHONPATH"] = str(_ROOT)
-    started = time.perf_counter()
+    began = time.time()
     with (
         (project / f"{name}.log").open("w") as errors,
         subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
         ) as process,
         _Memory(process.pid) as memory,
     ):
-        assert process.stdout is not None
-        ends = []
-        for line in process.stdout:
-            if " complete at " in line:
-                ends.append(time.perf_counter() - started)
+        process.wait()
     if process.returncode != 0:
         sys.exit((project / f"{name}.log").read_text())
-    return _Outcome(wall_s=time.perf_counter() - started, ends_s=ends, peak_bytes=memory.peak_bytes)
+    return _Outcome(began=began, ended=time.time(), peak_bytes=memory.peak_bytes)
 
 
-def _check(project: Path, name: str, num_trials: int) -> list[float]:
-    """Seconds of training alone of each trial, in the order of their ends."""
+def _trainings(project: Path, name: str, num_trials: int) -> list[_Span]:
+    """When each trial trained, by its own clock, in order; a trial that misses anything ends it."""
     folder = project / "reports" / "studies" / name
     trials = json.loads((folder / "results.json").read_text(encoding="utf-8"))["trials"]
     complete = [trial for trial in trials if trial["status"] == "complete"]
     assert len(complete) == num_trials, trials
     assert all(trial["mlflow_run_id"] for trial in trials), trials
     assert (folder / "index.html").exists()
-    return [read_stats(Path(t["run_dir"]) / STATS_NAME)[0][-1].elapsed_s for t in complete]
+    last = [read_stats(Path(trial["run_dir"]) / STATS_NAME)[0][-1] for trial in complete]
+    spans = [_Span(began=record.time - record.elapsed_s, ended=record.time) for record in last]
+    return sorted(spans, key=lambda span: span.began)
 
 
 def _images_per_s(project: Path) -> float:
