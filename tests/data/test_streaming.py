@@ -107,7 +107,7 @@ def test_the_next_window_is_fetched_while_the_first_is_consumed(remote, server, 
 
 
 def test_every_shard_is_fetched_once_an_epoch(remote, server, tmp_path):
-    train = _open(remote, tmp_path, 2 * WINDOW).train
+    train = _open(remote, tmp_path, 2 * WINDOW + 1).train
     server.heal()
     with Batches(train, _order(), 25, 0) as batches:
         for _ in range((NUM_SHARDS - WINDOW) * SHARD_ROWS // 25 - 16):  # those ahead: no 2nd epoch

@@ -73,6 +73,7 @@ def make_project(
         params = copy.deepcopy(default_params)
         params["model"] |= {"g_width": 2, "d_width": 2, "z_dim": 8}
         params["train"] |= {"batch": 16, "total_kimg": 1.6, "snapshot_kimg": 0.4}
+        params["train"]["eval_kimg"] = None
         params["runtime"] |= {"status_kimg": 0.08, "checkpoint_kimg": 0.08, "tracker": "none"}
         params["runtime"]["num_threads"] = 1
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
