@@ -15,6 +15,7 @@ from pipeline.search.study_folder import read_study
 from pipeline.storage.atomic import write_json
 
 RESULTS_NAME = "results.json"
+_DISTANCES = ("fid", "fd")  # beginnings of the names of metrics that are never below 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class ConfigResult:
     value: float | None
     """Mean of the trials that were trained to the end; None where there is none."""
     ci95: tuple[float, float] | None
-    """Of the mean over seeds, by Student's t; None for fewer than two values."""
+    """Of the mean over seeds, by Student's t, of a distance from 0 up; None below two values."""
 
     @property
     def is_complete(self) -> bool:
@@ -91,7 +92,7 @@ def study_results(folder: Path) -> StudyResults:
     described = read_study(folder)
     history = fold(read_journal(folder / JOURNAL_NAME))
     identity, section = described["identity"], described["section"]
-    configs = config_results(history)
+    configs = config_results(history, _lowest(identity["metric"]))
     return StudyResults(
         study=identity["study"],
         metric=identity["metric"],
@@ -112,8 +113,8 @@ def write_results(folder: Path) -> StudyResults:
     return results
 
 
-def config_results(history: History) -> tuple[ConfigResult, ...]:
-    """The configurations of a history, in the order of their making."""
+def config_results(history: History, lowest: float = -math.inf) -> tuple[ConfigResult, ...]:
+    """The configurations of a history, in the order of their making; no value is below `lowest`."""
     results = []
     for index in sorted({trial.index for trial in history.trials.values()}):
         trials = tuple(history.of_index(index))
@@ -124,7 +125,7 @@ def config_results(history: History) -> tuple[ConfigResult, ...]:
                 config=trials[0].config,
                 trials=trials,
                 value=statistics.fmean(values) if values else None,
-                ci95=_interval(values),
+                ci95=_interval(values, lowest),
             )
         )
     return tuple(results)
@@ -160,12 +161,17 @@ def _best(configs: tuple[ConfigResult, ...], mode: str) -> ConfigResult | None:
     return min(candidates, key=lambda c: sign * (c.value or 0.0), default=None)
 
 
-def _interval(values: list[float]) -> tuple[float, float] | None:
+def _lowest(metric: str) -> float:
+    return 0.0 if metric.startswith(_DISTANCES) else -math.inf
+
+
+def _interval(values: list[float], lowest: float) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
-    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values)
+    deviation = statistics.stdev(values) / math.sqrt(len(values))
+    half = float(student.ppf(0.975, len(values) - 1)) * deviation
     mean = statistics.fmean(values)
-    return mean - half / math.sqrt(len(values)), mean + half / math.sqrt(len(values))
+    return max(mean - half, lowest), mean + half
 
 
 def _listed(interval: tuple[float, float] | None) -> list[float] | None:

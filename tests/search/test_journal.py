@@ -78,6 +78,8 @@ def test_mean_and_interval_over_seeds():
     # Student's t with 2 degrees of freedom: 4.302653 times 1 / sqrt(3).
     assert result.ci95 == pytest.approx((11 - 2.484138, 11 + 2.484138), abs=1e-5)
     assert result.is_complete
+    (bounded,) = config_results(fold(events), lowest=9.0)
+    assert bounded.ci95 == pytest.approx((9, 11 + 2.484138), abs=1e-5)
     (partial,) = config_results(fold(events[:5]))
     assert partial.value == 10.0
     assert partial.ci95 is None
