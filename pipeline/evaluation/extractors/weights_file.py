@@ -23,13 +23,14 @@ _CURE = "give the path of a weights file, s3://bucket/key, or `download`"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """A weights file on somebody's server."""
+    """A weights file that its maker publishes."""
 
     what: str
     """For people: `the Inception weights`."""
     size: str
     """For people."""
-    url: str
+    url: str | None
+    """Where it is downloaded from; None for what comes as a package alone."""
     sha256_prefix: str
     """How its hash begins, in hexadecimal digits."""
     file_name: str
@@ -126,6 +127,7 @@ def not_weights(path: Path, key: str, what: str, reason: str) -> UserError:
 
 
 def _download(published: Published, key: str) -> Path:
+    assert published.url is not None, f"{published.what} come as a package; their path is given"
     path = Path(torch.hub.get_dir()) / "checkpoints" / published.file_name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
