@@ -55,6 +55,8 @@ def find_section(params: Params, request: Request) -> StudySection:
             "grace_kimg": None,
             "seeds": smoke.seeds[:1] if section.scheduler == "pbt" else smoke.seeds,
             "num_trials": min(smoke.num_trials, section.num_trials or smoke.num_trials),
+            "workers_per_trial": 1,  # whatever the study has: two cores are enough for it
+            "resources_per_worker": {},
         }
     asked = {
         "num_trials": request.num_trials,

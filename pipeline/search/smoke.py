@@ -11,7 +11,7 @@ from pipeline.training.devices import choose_device
 from pipeline.training.processes import Processes
 
 _FOLDER = Path("data/smoke")
-_DIGITS = {
+DIGITS = {
     "data.source": "digits",
     "data.path": None,
     "data.classes": None,
@@ -20,11 +20,12 @@ _DIGITS = {
     "data.channels": 1,
     "reference.extractors": ["dataset-cnn"],
 }
+"""What stands in the file's place, by dotted keys."""
 
 
 def prepare_digits(params: Params) -> tuple[Params, str, str]:
     """The parameters for the digits, and the folders of their shards and of their real side."""
-    params = override(params, _DIGITS)
+    params = override(params, DIGITS)
     shards, reference = _FOLDER / "shards", _FOLDER / "reference"
     data, runtime = params.data, params.runtime
     if not (shards / "manifest.json").exists():

@@ -6,10 +6,12 @@ import yaml
 
 from models.discriminator import Discriminator
 from models.generator import Generator
-from pipeline.config.params import load_params
+from pipeline.config.params import load_params, override
 from pipeline.config.sections import ModelSection, TrainSection
 from pipeline.config.training import train_settings
-from pipeline.data.manifest import Manifest, Split
+from pipeline.data.manifest import Manifest, Split, read_manifest
+from pipeline.search.plan import Request, find_section, make_study
+from pipeline.search.smoke import DIGITS
 from tests.conftest import ROOT
 
 NOT_THE_DIGITS_OWN = {"on_nonfinite", "max_rollbacks", "order", "order_window"}
@@ -21,23 +23,27 @@ PRESETS = {
 }
 
 
-def _settings(name):
+def _loaded(name):
     params = load_params(ROOT / "configs" / f"{name}.yaml")
     num_classes = PRESETS[name][0]
-    split = Split(rows=0, class_counts=(0,) * num_classes, shards=())
+    split = Split(rows=10**6, class_counts=(10**6 // num_classes,) * num_classes, shards=())
     manifest = Manifest(
         format_version=1,
         name=name,
         resolution=params.data.resolution,
         channels=params.data.channels,
         class_names=tuple(map(str, range(num_classes))),
-        rows=0,
+        rows=2 * 10**6,
         splits={"train": split, "heldout": split},
         source={},
         preprocessing={},
         digest="",
     )
-    return train_settings(params, manifest)
+    return params, manifest
+
+
+def _settings(name):
+    return train_settings(*_loaded(name))
 
 
 def _num_parameters(network):
@@ -52,6 +58,29 @@ def test_preset_is_the_published_system(name):
         G, D = Generator(settings.generator), Discriminator(settings.discriminator)
     assert (_num_parameters(G), _num_parameters(D)) == (g_parameters, d_parameters)
     assert settings.total_nimg == g_updates * settings.d_steps * settings.batch
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_studies_of_a_preset_can_be_trained(name, tmp_path):
+    params, manifest = _loaded(name)
+    for study in params.search.studies:
+        section = find_section(params, Request(study=study))
+        made = make_study(study, section, params, manifest, "shards", str(tmp_path))
+        assert made.metric == "fid2k"
+    sizes = [size for size in (8, 16, 32, 64) if size < params.data.resolution]
+    systems = [f"{kind}-feat{size}" for kind in ("sagan", "residual") for size in sizes]
+    table_1 = params.search.studies["attention"].space["model.variant"].values
+    assert table_1 == ["no-attention", *systems]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_study_of_a_preset_can_be_rehearsed(name, tmp_path, digits_shards):
+    params = override(_loaded(name)[0], DIGITS)
+    section = find_section(params, Request(study="ttur", smoke=True))
+    digits = read_manifest(digits_shards)
+    study = make_study("ttur-smoke", section, params, digits, "shards", str(tmp_path))
+    assert (study.metric, section.workers_per_trial) == ("fid2k_dataset_cnn", 1)
+    assert section.resources_per_worker == {}
 
 
 def test_learning_rates_are_the_published_ones():
