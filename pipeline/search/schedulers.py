@@ -106,10 +106,6 @@ class Halving(Recorded, FIFOScheduler):
             for kimg, recorded in self._of_seed[seed]._brackets[0]._rungs
         }
 
-    def behind(self) -> set[str]:
-        """The trials that were told to stop."""
-        return set(self._behind)
-
     def _add(self, id: str) -> None:
         nobody, name = cast(Any, None), cast(Any, _Named(id))
         self._of_seed[self._seed(id)].on_trial_add(nobody, name)

@@ -8,7 +8,6 @@ from typing import Any
 
 from pipeline.config.params import Params, override
 from pipeline.config.search import StudySection
-from pipeline.config.sections import TrainSection
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.training.run_key import code_digest
@@ -47,11 +46,7 @@ class Study:
     @property
     def is_evaluated(self) -> bool:
         """Whether the metric needs generated images, and not only what each step leaves."""
-        return self.metric.startswith(_EVALUATED) and "eval_kimg" in TrainSection.model_fields
-
-    def is_better(self, value: float, other: float) -> bool:
-        """Whether the first of two values of the metric is."""
-        return value < other if self.section.mode == "min" else value > other
+        return self.metric.startswith(_EVALUATED)
 
     def trial_params(self, config: Mapping[str, Any], seed: int) -> Params:
         """The parameters of one trial; raises UserError for values that the model refuses."""
@@ -63,10 +58,7 @@ class Study:
             "runtime.checkpoint_kimg": section.report_kimg,
             "runtime.experiment": f"{self.params.runtime.experiment}-{self.name}",
         }
-        if (
-            self.metric.startswith((EVALUATION, "fd2k"))
-            and "eval_kimg" in TrainSection.model_fields
-        ):
+        if self.is_evaluated:
             own["train.eval_kimg"] = section.report_kimg
         if section.scheduler == "pbt":  # others may go on from any of them
             own["runtime.keep_checkpoints"] = round(section.max_kimg / section.report_kimg) + 2

@@ -151,10 +151,6 @@ def read_stats(
     )
 
 
-def _now() -> float:
-    return round(time.time(), 3)
-
-
 def _line(kind: str, nimg: int, time_s: float, **content: object) -> str:
     record = {"type": kind, "nimg": int(nimg), "time": round(time_s, 3), **content}
     return json.dumps(record, allow_nan=False) + "\n"

@@ -18,26 +18,23 @@ TRIAL_TAG = "trial"
 SEED_TAG = "seed"
 
 
-def prepare_experiment(uri: str | None, name: str, view: str) -> str | None:
-    """Makes the store and the experiment where they are missing; the experiment's id.
+def prepare_experiment(uri: str | None, name: str, view: str) -> None:
+    """Makes the store and the experiment where they are missing; `view` is of `study_view`.
 
-    `view` is what `study_view` gives.
-    None where the server does not answer, which costs no trial: what it misses is sent later.
-    Raises UserError for an address that is none.
+    A server that does not answer costs no trial: what it misses is sent later. Raises UserError for
+    an address that is none.
     """
     address = resolve_uri(uri)
     try:
         client = connect(address)
         id = experiment_id(client, address, name)
         client.set_experiment_tag(id, VIEW_TAG, view)
-        return id
     except Exception as error:  # whatever ails MLflow, the study goes on
         print(
             f"mlflow at {without_credentials(address)} does not answer: {reason(error)}; the "
             "trials' records are kept and sent when it does",
             file=sys.stderr,
         )
-        return None
 
 
 def shown_address(uri: str | None) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 VIEW_KEY = "study"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
-NOTE_TAG = "mlflow.note.content"
 CONFIG_PREFIX = "config/"
 """Of the parameters that set a study's trials apart: it sorts them before all others."""
 

@@ -127,7 +127,6 @@ def test_a_trial_that_was_told_to_stop_and_killed_first_is_told_again(tmp_path):
         for event in trial_events(index, {}, value):
             journal.append(event)
     scheduler = Halving(_recorder(study(), path), read_journal(path))
-    assert scheduler.behind() == {"001-s0"}
     trial = _RaysTrial("001-s0")
     scheduler.on_trial_add(None, trial)
     assert _report(scheduler, trial, 1.0, 2.0) == TrialScheduler.STOP

@@ -46,7 +46,8 @@ def runs_of(uri, experiment):
 
 
 def test_a_server_that_dies_in_a_study_misses_nothing_once_it_is_back(tmp_path, server, capfd):
-    assert prepare_experiment(server.uri, "sagan", VIEW)
+    prepare_experiment(server.uri, "sagan", VIEW)
+    assert connect(server.uri).get_experiment_by_name("sagan").tags[VIEW_TAG] == VIEW
     folders = [tmp_path / str(number) for number in range(3)]
     track = start(folders[0], server.uri, run_key="s0")
     report(track, folders[0], [1000, 2000])
