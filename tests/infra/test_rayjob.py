@@ -1,8 +1,10 @@
 """The job for KubeRay against a schema of its resource.
 
-The schema, `rayjob.schema.json`, is written by hand from KubeRay's documentation of RayJob
-(ray.io/v1) and Kubernetes' of pods, with the fields that are documented and no others, for the
-operator's own definition cannot be had offline. It is stricter on pods, and may lag behind.
+The schema, `rayjob.schema.json`, is written by hand: of a RayJob and its cluster it has the fields,
+types, required ones and enumerations of the operator's own types (KubeRay,
+ray-operator/apis/ray/v1/rayjob_types.go and raycluster_types.go), of which its custom resource
+definition is generated; of pods what Kubernetes documents of the fields that a job may need here.
+It is stricter on pods than the definition.
 """
 
 import copy
