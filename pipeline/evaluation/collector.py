@@ -37,7 +37,6 @@ class Collector:
 
     def __init__(self, extractor: Extractor, scratch: Path | None = None) -> None:
         """`scratch` is a folder for what is kept, where it may not fit in memory."""
-        self._extractor = extractor
         self._moments = Moments.empty(extractor.feature_dim)
         self._waiting: list[Float32] = []  # for the moments
         self._features, self._logits = (
@@ -45,18 +44,6 @@ class Collector:
             for kind in ("features", "logits")
         )
         self._labels: list[npt.NDArray[np.int64]] = []
-
-    def add(
-        self,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        keep: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Extracts images uint8 (B, C, R, R), labels int64 (B,); keeps rows `keep` [B], or all.
-
-        Raises UserError when the extractor finds values that are not finite.
-        """
-        self.take(*extract(self._extractor, images), labels.numpy(), keep)
 
     def take(
         self,

@@ -33,8 +33,6 @@ from pipeline.evaluation.reference_folder import (
 )
 from pipeline.evaluation.versions import library_versions
 
-DEFAULT_KEPT = 50_000
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
@@ -75,7 +73,7 @@ def make_references(
     cnn_epochs: int,
     seed: int,
     device: str,
-    keep_features: int | None = DEFAULT_KEPT,
+    keep_features: int | None = None,
     cache_dir: Path | None = None,
     crew: Crew | None = None,
 ) -> list[Made]:

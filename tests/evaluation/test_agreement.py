@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.evaluation.collector import Collected, Collector
+from pipeline.evaluation.collector import Collected, Collector, extract
 from pipeline.evaluation.extractors.inception import open_inception
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.metrics.frechet import fid
@@ -31,9 +31,10 @@ def _write(folder: Path, images: torch.Tensor) -> str:
 
 
 def _collect(images: torch.Tensor, inception_file: Path) -> Collected:
-    collector = Collector(open_inception(str(inception_file), "cpu"))
+    extractor = open_inception(str(inception_file), "cpu")
+    collector = Collector(extractor)
     for part in images.split(5):
-        collector.add(part, torch.zeros(len(part), dtype=torch.int64))
+        collector.take(*extract(extractor, part), np.zeros(len(part), np.int64))
     return collector.collected()
 
 

@@ -28,8 +28,6 @@ from pipeline.evaluation.extractors.weights_file import (
     read_tensors,
 )
 
-OFFICIAL_SHA256_PREFIX = "6726825d"
-"""From the official file's name, weights-inception-2015-12-05-6726825d.pth."""
 _KEY = "reference.inception_weights"
 _WHAT = "the weights of torch-fidelity's Inception"
 _CPU_BATCH = 4  # activations stay in the cache: 1.2 times as fast as 32 at a time
@@ -52,14 +50,7 @@ def open_inception(
     Raises UserError when the file is missing, is no such state dict, or cannot be had.
     """
     fidelity = import_torch_fidelity("feature_extractor_inceptionv3")
-    published = Published(
-        what="the Inception weights",
-        size="96 MB",
-        url=fidelity.URL_INCEPTION_V3,
-        sha256_prefix=OFFICIAL_SHA256_PREFIX,
-        file_name=fidelity.URL_INCEPTION_V3.rpartition("/")[2],
-    )
-    file = find_weights(weights, published, _KEY, cache_dir)
+    file = find_weights(weights, published_inception(), _KEY, cache_dir)
     try:
         network = fidelity.FeatureExtractorInceptionV3(
             INCEPTION,
@@ -84,6 +75,13 @@ def open_inception(
     )
 
 
-def is_official(weights_sha256: str) -> bool:
-    """Whether this is the hash of the weights that published scores are measured with."""
-    return weights_sha256.startswith(OFFICIAL_SHA256_PREFIX)
+def published_inception() -> Published:
+    """The weights that published scores are measured with."""
+    url = import_torch_fidelity("feature_extractor_inceptionv3").URL_INCEPTION_V3
+    return Published(
+        what="the Inception weights",
+        size="96 MB",
+        url=url,
+        sha256_prefix="6726825d",  # from its name, weights-inception-2015-12-05-6726825d.pth
+        file_name=url.rpartition("/")[2],
+    )

@@ -10,7 +10,6 @@ from pipeline.evaluation.extractors.tensorflow_resize import resize_as_tensorflo
 
 INPUT_SIZE = 299
 FEATURE_DIM = 2048
-NUM_LOGITS = 1008
 _BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
 
 

@@ -36,6 +36,10 @@ class Published:
     file_name: str
     """Under torch's folder of downloads, as torch-fidelity calls it: it is downloaded once."""
 
+    def matches(self, sha256: str) -> bool:
+        """Whether this is the hex SHA-256 of the published file."""
+        return sha256.startswith(self.sha256_prefix)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsFile:
@@ -60,7 +64,7 @@ def find_weights(source: str, published: Published, key: str, cache_dir: Path) -
     else:
         path = Path(source)
     sha256 = hash_weights(path, key)
-    official = sha256.startswith(published.sha256_prefix)
+    official = published.matches(sha256)
     if source == DOWNLOAD and not official:
         raise UserError(
             f"{path} is not what {published.url} promises: its SHA-256 begins with {sha256[:8]}, "

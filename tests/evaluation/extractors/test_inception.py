@@ -10,11 +10,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, metric_suffix
-from pipeline.evaluation.extractors.inception import (
-    OFFICIAL_SHA256_PREFIX,
-    is_official,
-    open_inception,
-)
+from pipeline.evaluation.extractors.inception import open_inception, published_inception
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.extractors.weight_sources import WeightSources
@@ -24,9 +20,10 @@ fidelity = import_torch_fidelity("feature_extractor_inceptionv3")
 
 
 def test_only_the_official_weights_bear_the_bare_name() -> None:
-    assert OFFICIAL_SHA256_PREFIX in Path(fidelity.URL_INCEPTION_V3).stem
-    assert is_official("6726825d" + 56 * "0")
-    assert not is_official("6726825e" + 56 * "0")
+    published = published_inception()
+    assert published.sha256_prefix in Path(fidelity.URL_INCEPTION_V3).stem
+    assert published.matches("6726825d" + 56 * "0")
+    assert not published.matches("6726825e" + 56 * "0")
     assert metric_suffix(INCEPTION, official=True) == ""
     assert metric_suffix(INCEPTION, official=False) == "_inception_v3_unofficial"
     assert metric_suffix(DATASET_CNN, official=False) == "_dataset_cnn"
