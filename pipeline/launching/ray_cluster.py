@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import pipeline
 from pipeline.errors import Preempted, UserError
+from pipeline.launching.ray_resources import Resources, num_fitting, resources_text
 
 _LOCAL_STORE_BYTES = 100 * 2**20  # nothing large goes through it
 _ANNOUNCE_S = 3.0
@@ -55,14 +56,14 @@ def is_local() -> bool:
 
 
 def await_room(
-    bundle: Mapping[str, float], num_workers: int, timeout_s: float, stop_reason: StopReason
+    bundle: Resources, num_workers: int, timeout_s: float, stop_reason: StopReason
 ) -> None:
     """Waits until the cluster has room for `num_workers` times `bundle`.
 
     A cluster of this machine does not grow, so it is not waited for. Raises UserError that says
     what there is, and Preempted.
     """
-    room = sum(_count(bundle, node["Resources"]) for node in ray.nodes() if node["Alive"])
+    room = sum(num_fitting(bundle, node["Resources"]) for node in ray.nodes() if node["Alive"])
     if is_local():
         if room < num_workers:
             raise UserError(_no_room(bundle, num_workers, room))
@@ -177,24 +178,16 @@ def _python_path() -> str:
     return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
 
 
-def _count(bundle: Mapping[str, float], node: Mapping[str, float]) -> int:
-    return min(int(node.get(name, 0) / amount + 1e-9) for name, amount in bundle.items())
-
-
-def _no_room(bundle: Mapping[str, float], num_workers: int, room: int) -> str:
+def _no_room(bundle: Resources, num_workers: int, room: int) -> str:
     if is_local():
-        has = f"this machine has {_text(ray.cluster_resources())}"
+        has = f"this machine has {resources_text(ray.cluster_resources())}"
         cure = "name a larger cluster in RAY_ADDRESS"
     else:
-        free = _text(ray.available_resources())
-        has = f"the Ray cluster has {_text(ray.cluster_resources())}, free are {free}"
+        free = resources_text(ray.available_resources())
+        has = f"the Ray cluster has {resources_text(ray.cluster_resources())}, free are {free}"
         cure = "add nodes"
     return (
-        f"runtime.num_workers = {num_workers} of {_text(bundle)} each do not fit: {has}, room for "
-        f"{room} at most; lower runtime.num_workers or runtime.resources_per_worker, or {cure}"
+        f"runtime.num_workers = {num_workers} of {resources_text(bundle)} each do not fit: {has}, "
+        f"room for {room} at most; lower runtime.num_workers or runtime.resources_per_worker, or "
+        f"{cure}"
     )
-
-
-def _text(resources: Mapping[str, float]) -> str:
-    own = {n: a for n, a in sorted(resources.items()) if ":" not in n and "memory" not in n}
-    return "{" + ", ".join(f"{name}: {amount:g}" for name, amount in own.items()) + "}"

@@ -20,6 +20,7 @@ from pipeline.errors import Preempted, UserError
 from pipeline.launching.launch import Paths, Work
 from pipeline.launching.ray_cluster import StopReason, await_room, on_this_node, ray_cluster
 from pipeline.launching.ray_desk import Desk, News
+from pipeline.launching.ray_resources import reserved
 from pipeline.training.interruption import Interruption
 
 _POLL_S = 0.25
@@ -46,12 +47,7 @@ class RayJob:
         bundle = dict(self.resources_per_worker)
         if self.use_gpu:
             bundle.setdefault("GPU", 1)
-        if any(amount < 0 for amount in bundle.values()) or (bundle and not any(bundle.values())):
-            raise UserError(
-                f"runtime.resources_per_worker = {self.resources_per_worker} reserves nothing; "
-                "give positive amounts, such as {CPU: 1}"
-            )
-        return {name: amount for name, amount in bundle.items() if amount} or {"CPU": 1}
+        return reserved(bundle, f"runtime.resources_per_worker = {self.resources_per_worker}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,29 +1,26 @@
 """Whether a cluster can hold a trial at all, and how many at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import ray
 from ray._private.state import state as ray_state
 
 from pipeline.config.search import StudySection
 from pipeline.errors import UserError
+from pipeline.launching.ray_resources import Resources, num_fitting, reserved, resources_text
 
 
 def bundle_of(section: StudySection) -> dict[str, float]:
     """What each process of a trial reserves. Raises UserError when that is nothing."""
     given = section.resources_per_worker
-    if any(amount < 0 for amount in given.values()) or (given and not any(given.values())):
-        raise UserError(
-            f"resources_per_worker = {given} reserves nothing; give positive amounts, such as "
-            "{CPU: 1} or {CPU: 2, GPU: 0.5}"
-        )
+    bundle = reserved(given, f"resources_per_worker = {given}")
     fractions = [name for name, amount in given.items() if amount > 1 and amount % 1]
     if fractions:
         raise UserError(
             f"resources_per_worker: {fractions[0]} = {given[fractions[0]]:g} is neither a part of "
             "one nor a whole number"
         )
-    return {name: amount for name, amount in given.items() if amount} or {"CPU": 1}
+    return bundle
 
 
 def trials_at_a_time(section: StudySection) -> int:
@@ -38,30 +35,22 @@ def trials_at_a_time(section: StudySection) -> int:
 
 def trials_that_fit(
     section: StudySection,
-    nodes: Sequence[Mapping[str, float]],
-    growth: Mapping[str, float] | None,
+    nodes: Sequence[Resources],
+    growth: Resources | None,
 ) -> int:
     """The same for nodes with these resources, and all that may ever be there; None: no more."""
     bundle, count = bundle_of(section), section.workers_per_trial
-    room = sum(_count(bundle, node) for node in nodes)
+    room = sum(num_fitting(bundle, node) for node in nodes)
     if growth is not None:
-        room = max(room, _count(bundle, growth))
+        room = max(room, num_fitting(bundle, growth))
     if room < count:
         most = growth or {
             name: sum(node.get(name, 0) for node in nodes) for node in nodes for name in node
         }
         raise UserError(
-            f"workers_per_trial = {count} of {_text(bundle)} each never fit: the Ray cluster has "
-            f"{_text(most)}{' at most' if growth else ''}, room for {room}; lower "
-            "workers_per_trial or resources_per_worker, or name a larger cluster in RAY_ADDRESS"
+            f"workers_per_trial = {count} of {resources_text(bundle)} each never fit: the Ray "
+            f"cluster has {resources_text(most)}{' at most' if growth else ''}, room for {room}; "
+            "lower workers_per_trial or resources_per_worker, or name a larger cluster in "
+            "RAY_ADDRESS"
         )
     return max(1, room // count)
-
-
-def _count(bundle: Mapping[str, float], resources: Mapping[str, float]) -> int:
-    return min(int(resources.get(name, 0) / amount + 1e-9) for name, amount in bundle.items())
-
-
-def _text(resources: Mapping[str, float]) -> str:
-    own = {n: a for n, a in sorted(resources.items()) if ":" not in n and "memory" not in n}
-    return "{" + ", ".join(f"{name}: {amount:g}" for name, amount in own.items()) + "}"
