@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.evaluation import evaluate_settings
+from pipeline.config.evaluation import evaluate_settings, extractor_sources
 from pipeline.config.params import Params
 from pipeline.data.manifest import Manifest, read_manifest
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
-from pipeline.evaluation.extractors.weight_sources import WeightSources, weight_sources
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.sample_files import GRID_FILE
 from pipeline.tracking.connection import resolve_uri
@@ -58,7 +57,7 @@ def evaluate_in_group(
             manifest,
             paths.files,
             extractors=params.reference.extractors,
-            sources=sources_of(params),
+            sources=extractor_sources(params),
             settings=evaluate_settings(params),
             device=device,
             crew=crew,
@@ -83,15 +82,6 @@ def open_manifest(params: Params, shards: Path, processes: Processes) -> Manifes
         if params.runtime.tracker == "mlflow":
             resolve_uri(params.runtime.tracking_uri)
         return read_manifest(shards)
-
-
-def sources_of(params: Params) -> WeightSources:
-    """Where extractors have their weights from."""
-    return weight_sources(
-        params.reference.inception_weights,
-        params.reference.extractor_weights,
-        params.runtime.cache_dir,
-    )
 
 
 def open_finished_run(params: Params, model: Path) -> FinishedRun:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.evaluation import extractor_sources
 from pipeline.config.params import Params
 from pipeline.data.streaming import open_anywhere
 from pipeline.evaluation.bf16_effect import describe_bf16_effect
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.extractors.names import PUBLISHED, network_of
-from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.reference import make_references
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.interruption import stop_reason
@@ -50,9 +50,7 @@ def make_references_in_group(
             dataset,
             paths.out,
             extractors=reference.extractors,
-            sources=weight_sources(
-                reference.inception_weights, reference.extractor_weights, runtime.cache_dir
-            ),
+            sources=extractor_sources(params),
             cnn_epochs=reference.cnn_epochs,
             seed=reference.seed,
             device=device,

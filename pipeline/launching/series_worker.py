@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config.evaluation import evaluate_settings, selection_settings
+from pipeline.config.evaluation import evaluate_settings, extractor_sources, selection_settings
 from pipeline.config.params import Params
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.series import score_series
 from pipeline.evaluation.series_file import Point, Series
 from pipeline.evaluation.snapshot_search import find_snapshots
-from pipeline.launching.evaluation_worker import open_finished_run, open_manifest, sources_of
+from pipeline.launching.evaluation_worker import open_finished_run, open_manifest
 from pipeline.tracking.finished_run import FinishedRun
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.interruption import stop_reason
@@ -67,7 +67,7 @@ def score_series_in_group(
             manifest,
             paths.out,
             extractors=params.reference.extractors,
-            sources=sources_of(params),
+            sources=extractor_sources(params),
             settings=evaluate_settings(params),
             selection=selection_settings(params),
             device=device,

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.evaluation import extractor_sources
 from pipeline.config.params import Params
 from pipeline.config.training import describe_system, runtime_settings, train_settings
 from pipeline.data.manifest import Manifest
 from pipeline.data.streaming import open_anywhere
 from pipeline.errors import UserError
 from pipeline.evaluation.crew import Crew
-from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.small_protocol import SmallProtocol
 from pipeline.tracking.opening import RunLabel, open_tracker
@@ -110,11 +110,7 @@ def _open_small_protocol(
         paths.reference,
         manifest,
         params.reference.extractors,
-        weight_sources(
-            params.reference.inception_weights,
-            params.reference.extractor_weights,
-            params.runtime.cache_dir,
-        ),
+        extractor_sources(params),
         device,
         Crew.on(device),
     )
