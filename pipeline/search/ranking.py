@@ -1,9 +1,11 @@
 """How far a study is, and its configurations from the best on."""
 
 import math
+import statistics
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline.search.results import ConfigResult, StudyResults
+from pipeline.search.results import ConfigResult, StudyResults, mean_interval
 
 
 def ranked(results: StudyResults) -> tuple[ConfigResult, ...]:
@@ -18,10 +20,28 @@ def ranked(results: StudyResults) -> tuple[ConfigResult, ...]:
     return tuple(config for config, _ in order)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Of two configurations, seed by seed, so that what the seeds differ by drops out."""
+
+    value: float
+    """Mean over the seeds that both were trained to the end with."""
+    ci95: tuple[float, float] | None
+    """By Student's t; None for fewer than two such seeds."""
+
+
+def difference(config: ConfigResult, other: ConfigResult) -> Difference | None:
+    """The values of `config` minus those of `other`; None where they share no seed."""
+    ours, theirs = _by_seed(config), _by_seed(other)
+    values = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    if not values:
+        return None
+    return Difference(value=statistics.fmean(values), ci95=mean_interval(values, -math.inf))
+
+
 def values_of(config: ConfigResult) -> tuple[float, ...]:
     """Final values of the trials that were trained to the end, one a seed."""
-    ends = [trial.value for trial in config.trials if trial.status == "complete"]
-    return tuple(value for value in ends if value is not None)
+    return tuple(_by_seed(config).values())
 
 
 def varied(results: StudyResults) -> tuple[str, ...]:
@@ -54,3 +74,8 @@ def rungs_kimg(section: dict[str, Any]) -> tuple[float, ...]:
         rungs.append(kimg)
         kimg *= section["reduction_factor"]
     return tuple(rungs)
+
+
+def _by_seed(config: ConfigResult) -> dict[int, float]:
+    ends = [trial for trial in config.trials if trial.status == "complete"]
+    return {trial.seed: trial.value for trial in ends if trial.value is not None}

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,20 @@ def config_results(history: History, lowest: float = -math.inf) -> tuple[ConfigR
                 config=trials[0].config,
                 trials=trials,
                 value=statistics.fmean(values) if values else None,
-                ci95=_interval(values, lowest),
+                ci95=mean_interval(values, lowest),
             )
         )
     return tuple(results)
+
+
+def mean_interval(values: Sequence[float], lowest: float) -> tuple[float, float] | None:
+    """95 % of the mean by Student's t, cut at `lowest`; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    deviation = statistics.stdev(values) / math.sqrt(len(values))
+    half = float(student.ppf(0.975, len(values) - 1)) * deviation
+    mean = statistics.fmean(values)
+    return max(mean - half, lowest), mean + half
 
 
 def format_table(results: StudyResults) -> str:
@@ -163,15 +174,6 @@ def _best(configs: tuple[ConfigResult, ...], mode: str) -> ConfigResult | None:
 
 def _lowest(metric: str) -> float:
     return 0.0 if metric.startswith(_DISTANCES) else -math.inf
-
-
-def _interval(values: list[float], lowest: float) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    deviation = statistics.stdev(values) / math.sqrt(len(values))
-    half = float(student.ppf(0.975, len(values) - 1)) * deviation
-    mean = statistics.fmean(values)
-    return max(mean - half, lowest), mean + half
 
 
 def _listed(interval: tuple[float, float] | None) -> list[float] | None:

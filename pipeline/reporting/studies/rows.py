@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.reporting.numbers import significant
 from pipeline.search.history import Status, Trial
-from pipeline.search.ranking import ranked, values_of
+from pipeline.search.ranking import difference, ranked, values_of
 from pipeline.search.results import ConfigResult, StudyResults
 from pipeline.search.trial_name import trial_name
 
@@ -26,6 +26,8 @@ class ConfigRow:
     value: str
     """Empty without one."""
     interval: str
+    behind: str
+    """`+3.1 (-0.2 to 6.4)`: minus the best on the same seeds; empty for the best."""
     seeds: str
     """`2 of 3`: those that were trained to the end."""
     outcome: str
@@ -50,7 +52,7 @@ def config_rows(results: StudyResults) -> tuple[ConfigRow, ...]:
     """Best first, those without a value last."""
     order = ranked(results)
     rest = [config for config in results.configs if config.value is None]
-    return tuple(_config_row(config) for config in (*order, *rest))
+    return tuple(_config_row(config, results.best) for config in (*order, *rest))
 
 
 def trial_rows(results: StudyResults) -> tuple[TrialRow, ...]:
@@ -83,11 +85,21 @@ def counted(trials: Sequence[Trial]) -> str:
     return ", ".join(f"{counts[s]} {name}" for s, name in STATUS_NAMES.items() if counts[s])
 
 
-def _config_row(config: ConfigResult) -> ConfigRow:
+def _config_row(config: ConfigResult, best: ConfigResult | None) -> ConfigRow:
     return ConfigRow(
         name=trial_name(config.config),
         value="" if config.value is None else significant(config.value, 4),
         interval=interval_text(config.ci95),
+        behind="" if best is None or config is best else _behind(config, best),
         seeds=f"{len(values_of(config))} of {len(config.trials)}",
         outcome=counted(config.trials),
     )
+
+
+def _behind(config: ConfigResult, best: ConfigResult) -> str:
+    found = difference(config, best)
+    if found is None:
+        return ""
+    sign = "+" if found.value > 0 else ""
+    interval = "" if found.ci95 is None else f" ({interval_text(found.ci95)})"
+    return f"{sign}{significant(found.value, 3)}{interval}"
