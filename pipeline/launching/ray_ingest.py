@@ -13,8 +13,8 @@ from pipeline.data.processes import Runner
 from pipeline.data.shard_task import ShardResult, ShardTask, make_shard
 from pipeline.errors import UserError
 from pipeline.launching.ray_cluster import ray_cluster
+from pipeline.launching.ray_origin import STORAGE, variables
 
-_FORWARDED = ("AWS_",)  # beginnings of variables' names
 _MAX_FAILURES = 3
 _AHEAD = 2
 """Tasks for each core that the cluster has; more would only fill its memory."""
@@ -28,7 +28,7 @@ def run_in_ray(timeout_s: float) -> Runner:
     """
 
     def run(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
-        environment = {n: v for n, v in os.environ.items() if n.startswith(_FORWARDED)}
+        environment = variables(STORAGE)
         with ray_cluster(timeout_s):
             work = ray.remote(num_cpus=1, max_retries=_MAX_FAILURES)(_work)
             waiting = list(reversed(tasks))

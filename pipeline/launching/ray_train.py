@@ -6,10 +6,8 @@ one place on each and a mirror in S3 for the run folder. So must the working dir
 which relative ones are read.
 """
 
-import os
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +18,12 @@ from pipeline.errors import Preempted, UserError
 from pipeline.launching.launch import Paths, Work
 from pipeline.launching.ray_cluster import StopReason, await_room, on_this_node, ray_cluster
 from pipeline.launching.ray_desk import Desk, News
+from pipeline.launching.ray_origin import Origin
 from pipeline.launching.ray_resources import reserved
 from pipeline.training.interruption import Interruption
 
 _POLL_S = 0.25
 _MISTAKE_GRACE_S = 10.0  # for workers that do not notice one that another met alone
-_FORWARDED = ("MLFLOW_", "AWS_")  # beginnings of variables' names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +59,7 @@ class Task:
     paths: Any
     """What `work` takes for paths."""
     use_gpu: bool
-    folder: str
-    """The driver's working directory."""
-    environment: Mapping[str, str]
-    """Variables that a worker gets where its node does not set them."""
+    origin: Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +91,7 @@ def run_in_ray(job: RayJob, work: Work[Paths], params: Params, paths: Paths) -> 
             params=params,
             paths=paths,
             use_gpu=job.use_gpu,
-            folder=os.getcwd(),
-            environment={n: v for n, v in os.environ.items() if n.startswith(_FORWARDED)},
+            origin=Origin.here("the stage"),
         )
         # In a process of its own, which can be ended while it waits for something.
         fit = (

@@ -1,7 +1,5 @@
 """What each worker of a Ray job does."""
 
-import os
-import socket
 import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
@@ -52,17 +50,10 @@ def work(config: dict[str, Task]) -> None:
 
 
 def _work(task: Task, processes: Processes) -> None:
-    for name, value in task.environment.items():
-        os.environ.setdefault(name, value)
     device, error = "cpu", None
     try:
-        os.chdir(task.folder)
+        task.origin.enter()
         device = _choose_device(task)
-    except OSError:
-        error = UserError(
-            f"node {socket.gethostname()} has no folder {task.folder}, where the stage started; "
-            "start it from a folder that all nodes share or have"
-        )
     except UserError as mistake:
         error = mistake
     processes.raise_together(error)

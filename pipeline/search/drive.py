@@ -14,6 +14,7 @@ from ray.tune.search import ConcurrencyLimiter
 
 from pipeline.errors import Preempted
 from pipeline.launching.ray_cluster import ray_cluster
+from pipeline.launching.ray_origin import Origin
 from pipeline.search.capacity import bundle_of, trials_at_a_time
 from pipeline.search.failures import Failures
 from pipeline.search.journal import Event
@@ -35,7 +36,6 @@ _SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-_FORWARDED = ("MLFLOW_", "AWS_")  # beginnings of variables' names
 
 
 def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
@@ -52,12 +52,7 @@ def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
     with Interruption() as interruption, ray_cluster(study.params.runtime.join_timeout_s):
         room = trials_at_a_time(section)
         bundle = bundle_of(section)
-        job = Job(
-            study=study,
-            bundle=bundle,
-            folder=os.getcwd(),
-            environment={n: v for n, v in os.environ.items() if n.startswith(_FORWARDED)},
-        )
+        job = Job(study=study, bundle=bundle, origin=Origin.here("tune.py"))
         concurrent = min(room, section.max_concurrent or room)
         print(f"{concurrent} trials at a time, {section.workers_per_trial} x {bundle} each")
         tuner = tune.Tuner(

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from pipeline.config.params import Params
 from pipeline.errors import Preempted, UserError
 from pipeline.launching.group import process_group
+from pipeline.launching.ray_origin import Origin
 from pipeline.launching.worker import Listening, train_in_group
 from pipeline.search.study import Study
 from pipeline.search.trial_training import inheritance, trial_paths
@@ -33,10 +34,7 @@ class Job:
     study: Study
     bundle: Mapping[str, float]
     """What each process of a trial reserves."""
-    folder: str
-    """The driver's working directory, the same on all nodes."""
-    environment: Mapping[str, str]
-    """Variables that a process gets where its node does not set them."""
+    origin: Origin
 
 
 def enter(job: Job, params: Params) -> str:
@@ -44,15 +42,7 @@ def enter(job: Job, params: Params) -> str:
 
     A fraction of a GPU is a whole device to torch: its memory is shared with others.
     """
-    for name, value in job.environment.items():
-        os.environ.setdefault(name, value)
-    try:
-        os.chdir(job.folder)
-    except OSError:
-        raise UserError(
-            f"node {socket.gethostname()} has no folder {job.folder}, where tune.py started; "
-            "start it from a folder that all nodes share or have"
-        ) from None
+    job.origin.enter()
     num_threads = params.runtime.num_threads or max(1, int(job.bundle.get("CPU", 1)))
     on_gpu = job.bundle.get("GPU", 0) > 0
     return choose_device("cuda" if on_gpu else "cpu", num_threads)
