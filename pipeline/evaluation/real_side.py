@@ -12,7 +12,7 @@ from pipeline.evaluation.families.neighbourhoods import (
 )
 from pipeline.evaluation.families.scores import measure_inception_score, measure_kid
 from pipeline.evaluation.measurements import Measurements, Protocol
-from pipeline.evaluation.metrics.intervals import around
+from pipeline.evaluation.metrics.intervals import around_share
 from pipeline.evaluation.metrics.memorisation import split_halves
 from pipeline.evaluation.metrics.scores import IS_FORMULA
 from pipeline.evaluation.real_facts import RealFacts
@@ -110,9 +110,7 @@ def _add_heldout_accuracy(
     assert accuracy is not None
     interval = None
     if settings.bootstrap:
-        deviation = (accuracy * (1 - accuracy) / count) ** 0.5
-        how = "the bootstrap of the held-out images"
-        interval = around(accuracy, deviation, how, lowest=0, highest=1)
+        interval = around_share(accuracy, count, "the held-out images")
     measurements.add(
         key("heldout_accuracy"),
         accuracy,

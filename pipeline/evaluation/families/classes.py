@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.evaluation.measurements import BY_CLASS, Measurements
-from pipeline.evaluation.metrics.intervals import Interval, around
+from pipeline.evaluation.metrics.intervals import Interval, around, around_share
 from pipeline.evaluation.metrics.intra_fid import (
     INTRA_FID_FORMULA,
     MIYATO_PER_CLASS,
@@ -106,14 +106,14 @@ def measure_accuracy(
         return
     found = recognise(subject.images.logits, subject.images.labels)
     shares = found.by_class
-    how = f"the bootstrap of {subject.resampled}"
+    lowest_share = float(np.nanmin(shares))
     intervals: list[Interval | None] = [None, None]
     if settings.bootstrap:
-        deviations = (found.deviation, found.lowest_deviation(settings.bootstrap))
-        values = (found.share, float(np.nanmin(shares)))
+        deviation = found.lowest_deviation(settings.bootstrap)
+        how = f"the bootstrap of {subject.resampled}"
         intervals = [
-            around(value, deviation, how, lowest=0, highest=1)
-            for value, deviation in zip(values, deviations, strict=True)
+            around_share(found.share, int(found.counts.sum()), subject.resampled),
+            around(lowest_share, deviation, how, lowest=0, highest=1),
         ]
     measurements.add(
         subject.key("accuracy"),
@@ -127,7 +127,7 @@ def measure_accuracy(
     )
     measurements.add(
         subject.key("accuracy_min_class"),
-        float(np.nanmin(shares)),
+        lowest_share,
         {
             **subject.entry,
             "formula": f"{_CLASSIFIED}class asked for, of the class with the lowest share",

@@ -8,7 +8,12 @@ from pipeline.evaluation.metrics.density_coverage import (
     coverage,
     density,
 )
-from pipeline.evaluation.metrics.intervals import Interval, around, deviation_of_mean
+from pipeline.evaluation.metrics.intervals import (
+    Interval,
+    around,
+    around_share,
+    deviation_of_mean,
+)
 from pipeline.evaluation.metrics.memorisation import (
     RATIO_FORMULA,
     SHARE_FORMULA,
@@ -43,7 +48,7 @@ def measure_precision_recall(
         ("precision", precision, count, on_subject),
         ("recall", recall, num_real, _ON_REAL),
     ):
-        interval = _of_share(value, number, resampled, settings)
+        interval = around_share(value, number, resampled) if settings.bootstrap else None
         measurements.add(subject.key(stem), value, entry, interval)
 
 
@@ -65,7 +70,7 @@ def measure_density_coverage(
     details = {**entry, "formula": DENSITY_FORMULA}
     measurements.add(subject.key("density"), value, details, interval)
     value = coverage(found)
-    interval = _of_share(value, num_real, _ON_REAL, settings)
+    interval = around_share(value, num_real, _ON_REAL) if settings.bootstrap else None
     details = {**entry, "formula": COVERAGE_FORMULA}
     measurements.add(subject.key("coverage"), value, details, interval)
 
@@ -99,12 +104,3 @@ def measure_memorisation(
         ("memorised_share", result.near, SHARE_FORMULA, intervals[1]),
     ):
         measurements.add(subject.key(stem), value, {**entry, "formula": formula}, interval)
-
-
-def _of_share(
-    value: float, count: int, resampled: str, settings: EvaluateSettings
-) -> Interval | None:
-    if not settings.bootstrap:
-        return None
-    deviation = (value * (1 - value) / count) ** 0.5
-    return around(value, deviation, f"the bootstrap of {resampled}", lowest=0, highest=1)

@@ -45,6 +45,12 @@ def around(
     )
 
 
+def around_share(share: float, count: int, resampled: str) -> Interval:
+    """Of the share of `count` images; the bootstrap's, of infinitely many replicates."""
+    deviation = (share * (1 - share) / count) ** 0.5
+    return around(share, deviation, f"the bootstrap of {resampled}", lowest=0, highest=1)
+
+
 def resampled_rows(count: int, replicates: int, stream: int = 0) -> Iterator[Rows]:
     """For each replicate `count` rows of as many, drawn with replacement.
 

@@ -29,11 +29,6 @@ class Recognition:
         np.divide(self.hits, self.counts, out=shares, where=self.counts > 0)
         return shares
 
-    @property
-    def deviation(self) -> float:
-        """The bootstrap's standard deviation of the share, of infinitely many replicates."""
-        return float(np.sqrt(self.share * (1 - self.share) / self.counts.sum()))
-
     def lowest_deviation(self, replicates: int) -> float:
         """The bootstrap's of the lowest share of a class, images resampled within each."""
         known = self.counts > 0

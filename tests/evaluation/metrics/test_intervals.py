@@ -8,6 +8,7 @@ import pytest
 from pipeline.evaluation.metrics.frechet import Normal
 from pipeline.evaluation.metrics.intervals import (
     around,
+    around_share,
     deviation_of,
     deviation_of_mean,
     resampled_rows,
@@ -28,6 +29,15 @@ def test_intervals_reach_1_96_deviations_and_stay_in_bounds() -> None:
     assert "1.96 standard deviations of a test" in interval.how
     interval = around(0.95, 0.1, "a test", lowest=0, highest=1)
     assert (interval.low, interval.high) == (pytest.approx(0.754, abs=1e-3), 1)
+
+
+def test_a_share_is_the_mean_of_hits_and_misses() -> None:
+    hits = np.arange(70) < 50
+    interval = around_share(5 / 7, 70, "a test")
+    expected = around(5 / 7, deviation_of_mean(hits), "the bootstrap of a test")
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert interval.how == expected.how
+    assert around_share(0.99, 70, "a test").high == 1
 
 
 def test_rows_are_drawn_with_replacement_and_always_the_same() -> None:

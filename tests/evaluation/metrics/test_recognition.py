@@ -13,7 +13,6 @@ def test_shares_are_counted_by_class() -> None:
     assert found.share == pytest.approx(5 / 7)
     assert found.by_class[[0, 1, 3]].tolist() == [0.75, 0.5, 1]
     assert np.isnan(found.by_class[2])
-    assert found.deviation == pytest.approx((5 / 7 * 2 / 7 / 7) ** 0.5)
 
 
 def test_the_deviation_of_the_lowest_share_is_that_of_other_samples() -> None:
