@@ -167,8 +167,8 @@ class SmokeSection(Section):
         description="keys of this file, for all trials alike",
     )
     num_trials: int = Field(8, ge=2, description="configurations at most")
-    max_kimg: Float = Field(1.6, gt=0, description="length of a trial, kimg")
-    report_kimg: Float = Field(0.4, gt=0, description="distance of reports, kimg")
+    max_kimg: Float = Field(3.2, gt=0, description="length of a trial, kimg")
+    report_kimg: Float = Field(0.8, gt=0, description="distance of reports, kimg")
     seeds: list[int] = Field([0, 1], min_length=1, description="seeds; pbt takes the first")
 
 
