@@ -23,10 +23,10 @@ from pipeline.search.plan import Request, find_section, make_study
 from pipeline.search.presentation import PAGE_NAME, present, view_of
 from pipeline.search.proposals import num_configs, propose
 from pipeline.search.recommendation import apply_to, recommendation
-from pipeline.search.recorder import Recorder
+from pipeline.search.recorder import Recorder, trial_events
 from pipeline.search.results import RESULTS_NAME, format_table, write_results
 from pipeline.search.smoke import prepare_digits
-from pipeline.search.study import Study, study_folder, trial_id
+from pipeline.search.study import Study, study_folder
 from pipeline.search.study_folder import open_study_folder, read_study
 from pipeline.tracking.study_runs import prepare_experiment
 
@@ -111,17 +111,8 @@ def dry_run(command: Command) -> None:
     study, dataset = _open_study(command)
     history = History()
     while (config := propose(study, history)) is not None:
-        index = history.num_configs
-        for seed in study.section.seeds:
-            history.apply(
-                {
-                    "event": "trial",
-                    "id": trial_id(index, seed),
-                    "index": index,
-                    "seed": seed,
-                    "config": config,
-                }
-            )
+        for event in trial_events(study, history.num_configs, config):
+            history.apply(event)
     trials = list(history.trials.values())
     for trial in trials[:_SHOWN]:
         settings = ", ".join(f"{key} = {value}" for key, value in trial.config.items())

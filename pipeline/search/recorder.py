@@ -27,13 +27,10 @@ class Recorder:
 
     def add_trials(self, index: int, config: Config) -> list[Trial]:
         """Makes the trials of a configuration, one a seed."""
-        ids = []
-        for seed in self.study.section.seeds:
-            ids.append(trial_id(index, seed))
-            self._tell(
-                {"event": "trial", "id": ids[-1], "index": index, "seed": seed, "config": config}
-            )
-        return [self.history.trials[id] for id in ids]
+        events = trial_events(self.study, index, config)
+        for event in events:
+            self._tell(event)
+        return [self.history.trials[event["id"]] for event in events]
 
     def report(self, result: Mapping[str, Any]) -> None:
         """A trial's report: `id`, `kimg`, `value` and what is known of its run."""
@@ -76,3 +73,17 @@ class Recorder:
     def _tell(self, event: Event) -> None:
         if self.history.apply(event):
             self._journal.append({**event, "time": round(time.time(), 3)})
+
+
+def trial_events(study: Study, index: int, config: Config) -> list[Event]:
+    """The making of a configuration's trials, one a seed."""
+    return [
+        {
+            "event": "trial",
+            "id": trial_id(index, seed),
+            "index": index,
+            "seed": seed,
+            "config": config,
+        }
+        for seed in study.section.seeds
+    ]
