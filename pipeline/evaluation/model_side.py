@@ -3,7 +3,7 @@
 import dataclasses
 
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.extractors.extractor import DATASET_CNN, metric_key
+from pipeline.evaluation.extractors.extractor import DATASET_CNN
 from pipeline.evaluation.families.classes import (
     distances_by_class,
     measure_accuracy,
@@ -49,7 +49,7 @@ def measure_model_side(
     chosen = set(settings.metrics)
     subject = Subject(
         images=generated,
-        key=lambda stem: metric_key(stem, protocol.extractor, protocol.official) + weights_suffix,
+        key=lambda stem: real.key(stem) + weights_suffix,
         entry={**entry, **protocol.entry, "num_generated": generated.moments.count},
     )
     alone = subject.with_entry(num_real=0, reference_split=None)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pipeline.data.order import rows_at
 from pipeline.evaluation.collector import Collected
+from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.floor import Floor, choose_floor
 from pipeline.evaluation.metrics.density_coverage import NEIGHBOURS
 from pipeline.evaluation.metrics.frechet import Normal, frechet_distance
@@ -43,6 +44,11 @@ class RealFacts:
     ) -> Self:
         """With a floor for as many generated images, where there are held-out ones."""
         return cls(reference, choose_floor(reference, num_samples), class_names)
+
+    def key(self, stem: str) -> str:
+        """The full key of a metric (`fid`, `kid_mean`, ...) under this extractor."""
+        protocol = self.reference.protocol
+        return metric_key(stem, protocol.extractor, protocol.official)
 
     @cached_property
     def normal(self) -> Normal:

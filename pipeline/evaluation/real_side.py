@@ -1,8 +1,5 @@
 """What the real images score themselves: the numbers that say what the model's mean."""
 
-from collections.abc import Callable
-
-from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.families.classes import distances_by_class, measure_intra_fid
 from pipeline.evaluation.families.frechet import measure_frechet
 from pipeline.evaluation.families.neighbourhoods import (
@@ -16,7 +13,6 @@ from pipeline.evaluation.metrics.intervals import around_share
 from pipeline.evaluation.metrics.memorisation import split_halves
 from pipeline.evaluation.metrics.scores import IS_FORMULA
 from pipeline.evaluation.real_facts import RealFacts
-from pipeline.evaluation.reference_folder import Reference
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 
@@ -37,13 +33,10 @@ def measure_real_side(
     protocol = reference.protocol
     entry = {**entry, **protocol.entry}
 
-    def key(stem: str) -> str:
-        return metric_key(stem, protocol.extractor, protocol.official)
-
     nothing = {"weights": None, "num_generated": 0, "seed": None, "labels": None}
     itself = Subject(
         images=reference.train,
-        key=lambda stem: key(f"real_{stem}"),
+        key=lambda stem: real.key(f"real_{stem}"),
         entry={**entry, **nothing, "num_real": len(real.pool)},
         resampled="the real images",
     )
@@ -59,11 +52,11 @@ def measure_real_side(
             "generated images, since IS depends on it",
         )
     if "accuracy" in settings.metrics and protocol.heldout_accuracy is not None:
-        _add_heldout_accuracy(measurements, itself, key, reference, settings)
+        _add_heldout_accuracy(measurements, itself, real, settings)
     if floor is not None:
         heldout = Subject(
             images=floor.collected,
-            key=lambda stem: key(f"floor_{stem}"),
+            key=lambda stem: real.key(f"floor_{stem}"),
             entry={**itself.entry, "compared_split": "heldout", "num_compared": floor.count},
             resampled="the held-out images",
         )
@@ -102,17 +95,17 @@ def _measure_floor(
 def _add_heldout_accuracy(
     measurements: Measurements,
     itself: Subject,
-    key: Callable[[str], str],
-    reference: Reference,
+    real: RealFacts,
     settings: EvaluateSettings,
 ) -> None:
-    accuracy, count = reference.protocol.heldout_accuracy, reference.protocol.num_heldout
+    protocol = real.reference.protocol
+    accuracy, count = protocol.heldout_accuracy, protocol.num_heldout
     assert accuracy is not None
     interval = None
     if settings.bootstrap:
         interval = around_share(accuracy, count, "the held-out images")
     measurements.add(
-        key("heldout_accuracy"),
+        real.key("heldout_accuracy"),
         accuracy,
         {
             **itself.entry,

@@ -129,9 +129,7 @@ def _distances(
     inputs = draw(selection.seed, selection.num_samples, G.z_dim, G.num_classes)
     found = pass_over_generated(G, inputs, real.extractors, crew, G.name)
     return {
-        metric_key(
-            "fid", known.reference.protocol.extractor, known.reference.protocol.official
-        ): known.distance(images)
+        known.key("fid"): known.distance(images)
         for known, images in zip(facts, found.collected, strict=True)
     }
 

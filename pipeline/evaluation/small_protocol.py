@@ -12,7 +12,6 @@ from typing import Any
 from models.generator import Generator
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.metrics.frechet import FID_FORMULA
 from pipeline.evaluation.opened import RealSide
 from pipeline.evaluation.passes import pass_over_generated
@@ -54,7 +53,7 @@ class SmallProtocol:
     @property
     def keys(self) -> tuple[str, ...]:
         """Of the numbers, by extractor."""
-        return tuple(metric_key(STEM, e.name, e.official) for e in self.real.extractors)
+        return tuple(facts.key(STEM) for facts in self.facts)
 
     @property
     def protocols(self) -> dict[str, Mapping[str, Any]]:
