@@ -11,6 +11,7 @@ from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements, Protocol
+from pipeline.evaluation.metrics.intra_fid import ClassDistances
 from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, spread_ratio
 from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import RealSide, agree_on, open_real_side, open_snapshot
@@ -93,25 +94,51 @@ def evaluate_model(
             if processes.is_main:
                 for suffix, G in generators.items():
                     entry = describe_model(G)
-                    sides = zip(
-                        passes[suffix].collected, real.extractors, facts, drawn[suffix], strict=True
+                    measure_model(
+                        measurements,
+                        passes[suffix],
+                        real,
+                        facts,
+                        settings,
+                        entry,
+                        suffix,
+                        drawn=drawn[suffix],
                     )
-                    for collected, extractor, known, by_class in sides:
-                        measure_model_side(
-                            measurements,
-                            collected,
-                            known,
-                            settings,
-                            {**extractor.describe(), **entry},
-                            suffix,
-                            drawn_by_class=by_class,
-                        )
                     _add_spread(measurements, passes[suffix], real, entry, suffix)
                 for extractor, known in zip(real.extractors, facts, strict=True):
                     measure_real_side(measurements, known, settings, extractor.describe())
                 write_samples(files.samples, generators[""], settings.seed)
                 measurements.write(files.metrics, files.protocol)
     return measurements.values
+
+
+def measure_model(
+    measurements: Measurements,
+    generated: Pass,
+    real: RealSide,
+    facts: Sequence[RealFacts],
+    settings: EvaluateSettings,
+    entry: Protocol,
+    weights_suffix: str,
+    *,
+    drawn: Sequence[ClassDistances | None],
+) -> None:
+    """Adds what a model's images score under each extractor; see `measure_model_side`.
+
+    `entry` is what the protocol says of the model; `facts` and `drawn`, what `draw_by_class` gives,
+    are by extractor. For the main process.
+    """
+    sides = zip(generated.collected, real.extractors, facts, drawn, strict=True)
+    for images, extractor, known, by_class in sides:
+        measure_model_side(
+            measurements,
+            images,
+            known,
+            settings,
+            {**extractor.describe(), **entry},
+            weights_suffix,
+            drawn_by_class=by_class,
+        )
 
 
 def check_num_samples(key: str, num_samples: int, manifest: Manifest) -> None:

@@ -32,7 +32,6 @@ def measure_real_side(
     reference, floor = real.reference, real.floor
     protocol = reference.protocol
     entry = {**entry, **protocol.entry}
-
     nothing = {"weights": None, "num_generated": 0, "seed": None, "labels": None}
     itself = Subject(
         images=reference.train,

@@ -11,13 +11,17 @@ from typing import Any
 from pipeline.data.manifest import Manifest
 from pipeline.evaluation.class_draws import draw_by_class
 from pipeline.evaluation.crew import Crew
-from pipeline.evaluation.evaluate import check_num_samples, common_protocol, describe_model
+from pipeline.evaluation.evaluate import (
+    check_num_samples,
+    common_protocol,
+    describe_model,
+    measure_model,
+)
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.metrics.frechet import FID_FORMULA
-from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import RealSide, open_real_side, open_snapshot
 from pipeline.evaluation.passes import pass_over_generated
 from pipeline.evaluation.real_facts import RealFacts
@@ -153,10 +157,6 @@ def _report(
     drawn = draw_by_class(G, real.extractors, facts, settings, crew)
     with crew.processes.together():
         if crew.processes.is_main:
-            sides = zip(found.collected, real.extractors, facts, drawn, strict=True)
-            for images, extractor, known, by_class in sides:
-                entry = {**extractor.describe(), **describe_model(G)}
-                measure_model_side(
-                    measurements, images, known, settings, entry, "", drawn_by_class=by_class
-                )
+            entry = describe_model(G)
+            measure_model(measurements, found, real, facts, settings, entry, "", drawn=drawn)
     return measurements
