@@ -32,7 +32,7 @@ def start(
     everybodys = [changes] * world_size if isinstance(changes, Mapping) else list(changes)
     return start_module(
         "tests.launching.train_worker",
-        [[str(folder), str(shards), json.dumps(own)] for own in everybodys],
+        [[str(folder), str(shards), json.dumps({"": own})] for own in everybodys],
         ranks,
     )
 
@@ -84,6 +84,17 @@ def train(folder: Path, shards: Path, world_size: int, changes: Mapping[str, Any
     for code, output in finish(start(folder, shards, world_size, changes)):
         assert code == 0, output
     return newest_state(folder)
+
+
+def train_in_turn(
+    folder: Path, shards: Path, world_size: int, systems: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Runs one job that trains each system to its end in a folder of its name."""
+    arguments = [str(folder), str(shards), json.dumps(systems)]
+    for code, output in finish(
+        start_module("tests.launching.train_worker", [arguments] * world_size)
+    ):
+        assert code == 0, output
 
 
 def newest_state(folder: Path) -> dict:

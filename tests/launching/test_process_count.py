@@ -1,17 +1,40 @@
 """The number of processes is no part of the result."""
 
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.training.state import TrainState
-from tests.launching.job import finish, newest_state, start, train
+from tests.launching.job import finish, newest_state, start, train, train_in_turn
 from tests.training.conftest import TINY
 
 STEPS_20 = 20 * 16 / 1000
 GHOST = {"generator": {"bn_statistics": "ghost", "bn_ghost_batch": 4}}
+
+_FP64 = {"precision": "fp64", "total_kimg": STEPS_20}
+_FP32 = {"precision": "fp32", "total_kimg": STEPS_20}
+_OTHER = {
+    "precision": "fp64",
+    "d_steps": 2,
+    "flip": True,
+    "diffaugment": ["color", "translation", "cutout"],
+    "discriminator": {"conditioning": "auxiliary-classifier"},
+}
+# Changes to TINY, and the numbers of processes that train it.
+SYSTEMS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "global-fp64": (_FP64, (1, 2, 4)),
+    "global-fp32": (_FP32, (1, 2, 4)),
+    "ghost-fp64": (_FP64 | GHOST, (1, 2, 4)),
+    "ghost-fp32": (_FP32 | GHOST, (1, 2, 4)),
+    "ghost-in-parts": (_FP64 | GHOST | {"runtime": {"batch_per_process": 4}}, (2,)),
+    "process": (_FP64 | {"generator": {"bn_statistics": "process"}}, (1, 2)),
+    "wasserstein-gp": (_OTHER | {"loss": "wasserstein-gp"}, (1, 2)),
+    "hinge": (_OTHER | {"loss": "hinge"}, (1, 2)),
+}
 
 # float32 sums of 16 images' gradients in another order differ by a few units in the last place,
 # 1e-7 of their size. Adam divides by the gradients' own size, so where one is nearly 0 a whole step
@@ -39,14 +62,26 @@ def _losses(folder):
     return torch.tensor([[r.metrics["loss/d"], r.metrics["loss/g"]] for r in records])
 
 
+@pytest.fixture(scope="module")
+def trained(digits_shards, tmp_path_factory):
+    """The folder where so many processes trained those of SYSTEMS, one after another."""
+
+    @cache
+    def trained(count):
+        folder = tmp_path_factory.mktemp(f"by-{count}")
+        systems = {name: changes for name, (changes, counts) in SYSTEMS.items() if count in counts}
+        train_in_turn(folder, digits_shards, count, systems)
+        return folder
+
+    return trained
+
+
 @pytest.mark.parametrize("precision", ["fp64", "fp32"])
-@pytest.mark.parametrize("changes", [{}, GHOST], ids=["global", "ghost"])
-def test_1_2_and_4_processes_agree(digits_shards, tmp_path, precision, changes):
-    changes = {"precision": precision, "total_kimg": STEPS_20, **changes}
-    states, losses = {}, {}
-    for count in (1, 2, 4):
-        states[count] = _weights(train(tmp_path / str(count), digits_shards, count, changes))
-        losses[count] = _losses(tmp_path / str(count))
+@pytest.mark.parametrize("statistics", ["global", "ghost"])
+def test_1_2_and_4_processes_agree(trained, precision, statistics):
+    folders = {count: trained(count) / f"{statistics}-{precision}" for count in (1, 2, 4)}
+    states = {count: _weights(newest_state(folder)) for count, folder in folders.items()}
+    losses = {count: _losses(folder) for count, folder in folders.items()}
     initial = _weights(TrainState(replace(TINY, precision=precision), "cpu").state_dict())
     assert _distance(initial, states[1]) > 1e-3  # there is something to agree on
     for count in (2, 4):
@@ -54,55 +89,41 @@ def test_1_2_and_4_processes_agree(digits_shards, tmp_path, precision, changes):
         assert (losses[1] - losses[count]).abs().max() < 10 * TOLERANCE[precision]
 
 
-def test_statistics_of_each_process_are_another_result(digits_shards, tmp_path):
-    changes = {
-        "precision": "fp64",
-        "total_kimg": STEPS_20,
-        "generator": {"bn_statistics": "process"},
-    }
-    states = [_weights(train(tmp_path / str(n), digits_shards, n, changes)) for n in (1, 2)]
+def test_statistics_of_each_process_are_another_result(trained):
+    folders = [trained(count) / "process" for count in (1, 2)]
+    states = [_weights(newest_state(folder)) for folder in folders]
     assert _distance(*states) > 1e-4
-    keys = {path.name for path in tmp_path.glob("*/runs/*")}
+    keys = {path.name for folder in folders for path in folder.glob("runs/*")}
     assert len(keys) == 2
 
 
 @pytest.mark.parametrize("loss", ["wasserstein-gp", "hinge"])
-def test_other_systems_agree_too(digits_shards, tmp_path, loss):
-    changes = {
-        "precision": "fp64",
-        "loss": loss,
-        "d_steps": 2,
-        "flip": True,
-        "diffaugment": ["color", "translation", "cutout"],
-        "discriminator": {"conditioning": "auxiliary-classifier"},
-    }
-    states = [_weights(train(tmp_path / str(n), digits_shards, n, changes)) for n in (1, 2)]
+def test_other_systems_agree_too(trained, loss):
+    states = [_weights(newest_state(trained(count) / loss)) for count in (1, 2)]
     assert _distance(*states) < 1e-9
 
 
-def test_parts_of_a_share_add_up(digits_shards, tmp_path):
-    changes = {"precision": "fp64", **GHOST}
-    whole = _weights(train(tmp_path / "whole", digits_shards, 2, changes))
-    changes["runtime"] = {"batch_per_process": 4}
-    parts = _weights(train(tmp_path / "parts", digits_shards, 2, changes))
+def test_parts_of_a_share_add_up(trained):
+    whole, parts = (
+        _weights(newest_state(trained(2) / name)) for name in ("ghost-fp64", "ghost-in-parts")
+    )
     assert _distance(whole, parts) < 1e-9
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_job_comes_back_on_another_number_of_processes(digits_shards, tmp_path, count):
-    changes = {"precision": "fp64", "total_kimg": STEPS_20}
-    expected = _weights(train(tmp_path / "whole", digits_shards, 1, changes))
-    job = tmp_path / "job"
-    processes = start(job, digits_shards, 2, changes)
+def test_job_comes_back_on_another_number_of_processes(trained, digits_shards, tmp_path, count):
+    changes, _ = SYSTEMS["global-fp64"]
+    processes = start(tmp_path, digits_shards, 2, changes)
     for line in processes[0].stdout:  # its first lines say that checkpoints are being made
         if "kimg" in line:
             break
     for process in processes:
         process.kill()
     finish(processes)
-    before = newest_state(job)["nimg"] if list(job.glob("runs/*/checkpoints/*.pt")) else 0
+    before = newest_state(tmp_path)["nimg"] if list(tmp_path.glob("runs/*/checkpoints/*.pt")) else 0
     assert before < 320
-    resumed = _weights(train(job, digits_shards, count, changes))
+    resumed = _weights(train(tmp_path, digits_shards, count, changes))
+    expected = _weights(newest_state(trained(1) / "global-fp64"))
     assert _distance(expected, resumed) < 1e-9
 
 

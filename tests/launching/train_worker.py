@@ -1,9 +1,13 @@
-"""One process of a small job: `python -m tests.launching.train_worker FOLDER SHARDS JSON`."""
+"""One process of a small job: `python -m tests.launching.train_worker FOLDER SHARDS JSON`.
+
+JSON maps names to changes to TINY; each is trained in turn, in the folder of its name.
+"""
 
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +15,7 @@ from pipeline.data.reader import open_dataset
 from pipeline.launching.group import process_group
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.training import loop
+from pipeline.training.processes import Processes
 from pipeline.training.session import Session, SessionPaths, run_session
 from stages.entry import run_stage
 from tests.training.conftest import RUNTIME, TINY
@@ -18,11 +23,17 @@ from tests.training.conftest import RUNTIME, TINY
 
 def main() -> None:
     folder, shards = Path(sys.argv[1]), Path(sys.argv[2])
-    changes = json.loads(sys.argv[3])
+    systems = json.loads(sys.argv[3])
+    join_timeout_s = min(changes.pop("join_timeout_s", 60) for changes in systems.values())
+    with process_group("cpu", join_timeout_s) as processes:
+        for name, changes in systems.items():
+            _train(folder / name, shards, changes, processes)
+
+
+def _train(folder: Path, shards: Path, changes: dict[str, Any], processes: Processes) -> None:
     generator = replace(TINY.generator, **changes.pop("generator", {}))
     discriminator = replace(TINY.discriminator, **changes.pop("discriminator", {}))
     runtime = replace(RUNTIME, **changes.pop("runtime", {}))
-    join_timeout_s = changes.pop("join_timeout_s", 60)
     fault = changes.pop("fault", None)
     session = Session(
         settings=replace(TINY, generator=generator, discriminator=discriminator, **changes),
@@ -31,10 +42,9 @@ def main() -> None:
         runtime=runtime,
         open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
     )
-    with process_group("cpu", join_timeout_s) as processes:
-        if fault is not None and processes.rank == fault["rank"]:
-            _break(fault["kind"], fault["nimg"])
-        run_session(session, processes)
+    if fault is not None and processes.rank == fault["rank"]:
+        _break(fault["kind"], fault["nimg"])
+    run_session(session, processes)
 
 
 def _break(kind: str, nimg: int) -> None:
