@@ -15,7 +15,7 @@ from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.search.space import corners
 from pipeline.search.study import EVALUATION, Study, default_metric
-from pipeline.training.settings import check_shares
+from pipeline.training.settings import check_batch, check_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def _check_combinations(study: Study, manifest: Manifest) -> None:
             params = study.trial_params(config, study.section.seeds[0])
             settings = train_settings(params, manifest)
             check_shares(settings, runtime_settings(params, "cpu"), study.section.workers_per_trial)
-            _check_batch(settings.batch, manifest)
+            check_batch(settings.batch, manifest.splits["train"].rows)
         except UserError as error:
             reason = str(error).removeprefix("params.yaml: ")
             refused.setdefault(reason, []).append(_text(config))
@@ -133,12 +133,6 @@ def _check_combinations(study: Study, manifest: Manifest) -> None:
             f"study {study.name}: {count} of {num_tried} combinations of its space cannot be "
             "trained; take them out:\n" + "\n".join(lines)
         )
-
-
-def _check_batch(batch: int, manifest: Manifest) -> None:
-    rows = manifest.splits["train"].rows
-    if batch > rows:
-        raise UserError(f"train.batch = {batch} is larger than the training split of {rows} images")
 
 
 def _text(config: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The training of one trial on a thread of its own, report by report."""
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ from pipeline.search.trial_name import short_keys, trial_name
 from pipeline.tracking.opening import RunLabel
 from pipeline.tracking.study_runs import SEED_TAG, STUDY_TAG, TRIAL_TAG, run_id_of
 from pipeline.tracking.study_view import CONFIG_PREFIX
+from pipeline.training.checkpoint_files import checkpoint_name
 from pipeline.training.inheritance import Inheritance
 from pipeline.training.processes import Processes
-from pipeline.training.settings import is_due
+from pipeline.training.settings import is_due, run_nimg
 
 PREEMPTED = "the study stopped this trial"
 _LOCK_PATIENCE_S = 60.0  # for a process of the same run that was killed and is not gone yet
+_WRITE_PATIENCE_S = 300.0  # for a checkpoint that is under way
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class TrialTraining:
         self.run_dir: Path | None = None
         self.run_key: str | None = None
         self._study = study
+        self._total_nimg = run_nimg(self.params.train.total_kimg, self.params.train.batch)
         self._told = told
         self._device = device
         self._processes = processes
@@ -73,6 +78,16 @@ class TrialTraining:
             raise news
         return news
 
+    def await_checkpoint(self) -> None:
+        """Returns when the checkpoint of the last report is on disk; raises TimeoutError."""
+        assert self.run_dir is not None
+        path = self.run_dir / "checkpoints" / checkpoint_name(self._last.nimg)
+        deadline = time.monotonic() + _WRITE_PATIENCE_S
+        while not path.exists():  # it has its name when it is whole
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path} was not written within {_WRITE_PATIENCE_S:g} s")
+            time.sleep(_LOOK_S)
+
     def stop(self) -> None:
         """Ends training at its next step, with a checkpoint; returns when it has ended."""
         self._stopping.set()
@@ -85,7 +100,7 @@ class TrialTraining:
         runtime = self.params.runtime
         if self.run_dir is None or runtime.tracker == "none":
             return None
-        return run_id_of(self.run_dir, runtime.tracking_uri, runtime.experiment, self._total_nimg())
+        return run_id_of(self.run_dir, runtime.tracking_uri, runtime.experiment, self._total_nimg)
 
     def _run(self) -> None:
         try:
@@ -98,7 +113,7 @@ class TrialTraining:
         try:
             self._train()
             self._deliver()
-            if self._last.nimg < self._total_nimg() and not self._stopping.is_set():
+            if self._last.nimg < self._total_nimg and not self._stopping.is_set():
                 raise UserError(
                     f"{self.run_dir} is trained, and its statistics have no {self._study.metric} "
                     "at the end; delete that folder to have it trained anew"
@@ -134,7 +149,7 @@ class TrialTraining:
         section, batch = self._study.section, self.params.train.batch
         if self._study.metric not in metrics:
             return
-        at_interval = is_due(nimg, batch, section.report_kimg) or nimg >= self._total_nimg()
+        at_interval = is_due(nimg, batch, section.report_kimg) or nimg >= self._total_nimg
         if at_interval or self._study.is_evaluated:
             self._deliver()
             self._held = News(nimg=nimg, value=finite(metrics[self._study.metric]))
@@ -151,10 +166,6 @@ class TrialTraining:
         self._last, self._held = self._held, None
         self._news.put(self._last)
         self._wanted.acquire()
-
-    def _total_nimg(self) -> int:
-        train = self.params.train
-        return -(-round(train.total_kimg * 1000) // train.batch) * train.batch
 
 
 def trial_paths(study: Study) -> TrainPaths:

@@ -25,7 +25,7 @@ from pipeline.training.progress import Progress
 from pipeline.training.run_folder import open_run_folder
 from pipeline.training.run_key import run_identity, run_key
 from pipeline.training.run_output import RunOutput
-from pipeline.training.settings import RuntimeSettings, TrainSettings, check_shares
+from pipeline.training.settings import RuntimeSettings, TrainSettings, check_batch, check_shares
 
 OpenTracker = Callable[[Path, str], Tracker]
 """Makes a tracker from the run folder and the run key."""
@@ -81,11 +81,7 @@ def run_session(session: Session, processes: Processes = Processes()) -> None:  
     if session.inheritance is not None:
         identity["inherited"] = session.inheritance.identity()
     processes.agree({**identity, "versions": code_versions()}, "configuration, code or data set")
-    if settings.batch > len(dataset.train):
-        raise UserError(
-            f"train.batch = {settings.batch} is larger than the training split of "
-            f"{len(dataset.train)} images; choose at most {len(dataset.train)}"
-        )
+    check_batch(settings.batch, len(dataset.train))
     check_shares(settings, session.runtime, processes.world_size)
     with ExitStack() as stack:
         should_stop = stack.enter_context(stop_reason(session.should_stop))

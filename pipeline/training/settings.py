@@ -50,8 +50,8 @@ class TrainSettings:
 
     @property
     def total_nimg(self) -> int:
-        """Length of the run in images: whole batches, at least total_kimg."""
-        return -(-round(self.total_kimg * 1000) // self.batch) * self.batch
+        """Length of the run in images."""
+        return run_nimg(self.total_kimg, self.batch)
 
     @property
     def depends_on_length(self) -> bool:
@@ -89,6 +89,20 @@ class RuntimeSettings:
     def checkpoint_nimg(self) -> int:
         """Distance of checkpoints in images."""
         return round(self.checkpoint_kimg * 1000)
+
+
+def run_nimg(total_kimg: float, batch: int) -> int:
+    """Length of a run in images: whole batches, at least `total_kimg`."""
+    return -(-round(total_kimg * 1000) // batch) * batch
+
+
+def check_batch(batch: int, num_images: int) -> None:
+    """Raises UserError when the training split of `num_images` does not fill a batch."""
+    if batch > num_images:
+        raise UserError(
+            f"train.batch = {batch} is larger than the training split of {num_images} images; "
+            f"choose at most {num_images}"
+        )
 
 
 def check_shares(settings: TrainSettings, runtime: RuntimeSettings, world_size: int) -> None:
