@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.data.order import rows_at
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.reference_folder import Reference
+from pipeline.evaluation.reference_protocol import Reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,11 +15,11 @@ from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference_folder import (
-    Reference,
     check_same_dataset,
     read_pixels,
     read_reference,
 )
+from pipeline.evaluation.reference_protocol import Reference
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.generator import SnapshotGenerator, load_generator
 from pipeline.storage.digest import sha256_file

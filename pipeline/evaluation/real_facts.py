@@ -16,7 +16,7 @@ from pipeline.evaluation.metrics.frechet import Normal, frechet_distance
 from pipeline.evaluation.metrics.intra_fid import rows_by_class
 from pipeline.evaluation.metrics.moments import Float64
 from pipeline.evaluation.metrics.neighbours import Neighbourhoods, kth_distances, neighbourhoods
-from pipeline.evaluation.reference_folder import Reference
+from pipeline.evaluation.reference_protocol import Reference
 
 MAX_POOL = 50_000
 """Real images that KID, the neighbourhood metrics and the real-data IS look at; of more an even

@@ -12,7 +12,6 @@ import numpy as np
 from pipeline.data.reader import Dataset, Rows
 from pipeline.errors import UserError
 from pipeline.evaluation.bf16_effect import measure_bf16_effect
-from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
@@ -24,14 +23,12 @@ from pipeline.evaluation.passes import Pass, kept_rows, pass_over_real
 from pipeline.evaluation.reference_cache import ReferenceCache
 from pipeline.evaluation.reference_folder import (
     PIXELS_FILE,
-    Reference,
-    ReferenceProtocol,
     copy_reference,
     read_protocol,
     write_pixels,
     write_reference,
 )
-from pipeline.evaluation.versions import library_versions
+from pipeline.evaluation.reference_protocol import ReferenceProtocol, describe_reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,40 +195,17 @@ def _make(
             weights = () if side.training is None else (WEIGHTS_FILE,)
             write_reference(
                 folder,
-                Reference(
-                    protocol=_describe(dataset, extractor, seen, unseen, side.training, effect),
-                    train=seen,
-                    heldout=unseen,
+                describe_reference(
+                    extractor,
+                    seen,
+                    unseen,
+                    dataset_digest=dataset.manifest.digest,
+                    dataset_name=dataset.manifest.name,
+                    num_classes=len(dataset.manifest.class_names),
+                    training=side.training,
+                    bf16_effect=effect,
                 ),
                 keys,
                 (PIXELS_FILE, *weights),
             )
             side.entry = cache.publish(folder, dataset.manifest, side.identity)
-
-
-def _describe(
-    dataset: Dataset,
-    extractor: Extractor,
-    train: Collected,
-    heldout: Collected | None,
-    training: dict[str, Any] | None,
-    bf16_effect: dict[str, Any] | None,
-) -> ReferenceProtocol:
-    return ReferenceProtocol(
-        extractor=extractor.name,
-        weights_sha256=extractor.weights_sha256,
-        official=extractor.official,
-        feature_dim=extractor.feature_dim,
-        resize=extractor.resize,
-        dataset_digest=dataset.manifest.digest,
-        dataset_name=dataset.manifest.name,
-        num_classes=len(dataset.manifest.class_names),
-        num_train=len(dataset.train),
-        num_kept_train=len(train.features),
-        num_heldout=len(dataset.heldout),
-        num_kept_heldout=0 if heldout is None else len(heldout.features),
-        heldout_accuracy=None if training is None else training["heldout_accuracy"],
-        training=training,
-        versions=library_versions(),
-        bf16_effect=bf16_effect,
-    )

@@ -36,6 +36,7 @@ RESULT_SOURCES = (
     "pipeline/evaluation/metrics/spread.py",
     "pipeline/evaluation/passes.py",
     "pipeline/evaluation/reference.py",
+    "pipeline/evaluation/reference_protocol.py",
     "pipeline/evaluation/row_store.py",
     "pipeline/images.py",
     "pipeline/training/randomness.py",

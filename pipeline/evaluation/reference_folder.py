@@ -12,7 +12,6 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.metrics.moments import Moments
+from pipeline.evaluation.reference_protocol import Reference, ReferenceProtocol
 from pipeline.storage.atomic import atomic_write, write_json
 from pipeline.storage.digest import sha256_file
 
@@ -35,60 +35,6 @@ PROTOCOL_FILE = "protocol.json"
 PIXELS_FILE = "pixels.json"
 _MEND = "make it anew with `dvc repro --force reference`"
 _MAX_NAMED = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReferenceProtocol:
-    """What the real side under one extractor is."""
-
-    extractor: str
-    """Its name."""
-    weights_sha256: str
-    """Of the extractor's weights."""
-    official: bool
-    """Whether these are the weights that published FIDs are measured with."""
-    feature_dim: int
-    """Length d of a feature vector."""
-    resize: str
-    """How images reach the extractor's size."""
-    dataset_digest: str
-    """Of the shards."""
-    dataset_name: str
-    """For people."""
-    num_classes: int
-    """Of the data set."""
-    num_train: int
-    """Images of the training split: all of them are in the moments."""
-    num_kept_train: int
-    """Those of them whose features are kept, for KID and IS."""
-    num_heldout: int
-    """Images of the held-out split."""
-    num_kept_heldout: int
-    """Those of them whose features are kept, for the floor of FID and KID."""
-    heldout_accuracy: float | None
-    """Of a classifier that was trained here; None without one, or without held-out images."""
-    training: Mapping[str, Any] | None
-    """How such a classifier was trained."""
-    versions: Mapping[str, str]
-    """Of the libraries."""
-    bf16_effect: Mapping[str, Any] | None = None
-    """What `measure_bf16_effect` says of an extractor in bfloat16."""
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """What it adds to the protocol of each metric."""
-        return {} if self.bf16_effect is None else {"bf16_effect": dict(self.bf16_effect)}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
-    """The real side under one extractor."""
-
-    protocol: ReferenceProtocol
-    train: Collected
-    """Moments of the whole training split, and kept features."""
-    heldout: Collected | None
-    """The same of the held-out split; None where that is empty."""
 
 
 def write_reference(

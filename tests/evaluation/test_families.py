@@ -17,7 +17,7 @@ from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.real_facts import RealFacts
 from pipeline.evaluation.real_side import measure_real_side
-from pipeline.evaluation.reference_folder import Reference, ReferenceProtocol
+from pipeline.evaluation.reference_protocol import Reference, ReferenceProtocol
 from pipeline.evaluation.sampling import draw
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.generator import load_generator

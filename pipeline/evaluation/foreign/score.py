@@ -28,7 +28,7 @@ from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.real_facts import RealFacts
 from pipeline.evaluation.real_side import measure_real_side
-from pipeline.evaluation.reference_folder import Reference, ReferenceProtocol
+from pipeline.evaluation.reference_protocol import Reference, describe_reference
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.versions import library_versions
 
@@ -146,7 +146,14 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
             }
         )
         for generated, train, extractor in zip(collected, compared, extractors, strict=True):
-            reference = _reference(real, train, extractor, len(names or ()))
+            reference = describe_reference(
+                extractor,
+                train,
+                None,
+                dataset_digest=real.describe()["digest"],
+                dataset_name=real.origin.path,
+                num_classes=len(names or ()),
+            )
             _measure(measurements, generated, extractor, reference, names, settings)
     return Scored(
         measurements,
@@ -183,31 +190,6 @@ def _measure(
     entry = extractor.describe()
     measure_model_side(measurements, generated, real, settings, entry, "")
     measure_real_side(measurements, real, settings, {**entry, "images": None})
-
-
-def _reference(
-    real: ImageSet, collected: Collected, extractor: Extractor, num_classes: int
-) -> Reference:
-    """Images in the place of a data set's training split."""
-    count = collected.moments.count
-    protocol = ReferenceProtocol(
-        extractor=extractor.name,
-        weights_sha256=extractor.weights_sha256,
-        official=extractor.official,
-        feature_dim=extractor.feature_dim,
-        resize=extractor.resize,
-        dataset_digest=real.describe()["digest"],
-        dataset_name=real.origin.path,
-        num_classes=num_classes,
-        num_train=count,
-        num_kept_train=len(collected.features),
-        num_heldout=0,
-        num_kept_heldout=0,
-        heldout_accuracy=None,
-        training=None,
-        versions=library_versions(),
-    )
-    return Reference(protocol=protocol, train=collected, heldout=None)
 
 
 def _common(subject: ImageSet, labelling: Labelling) -> dict[str, Any]:
