@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.evaluation.evaluate import CONFIG_FILE
 from pipeline.training.run_folder import KEY_LENGTH
 
 
@@ -34,7 +35,7 @@ def find_snapshots(place: str, model_dir: Path, runs_dir: Path) -> list[Path]:
 
 
 def _snapshots_of_run(model_dir: Path, runs_dir: Path) -> Path:
-    path = model_dir / "config.json"
+    path = model_dir / CONFIG_FILE
     try:
         run_key = str(json.loads(path.read_text(encoding="utf-8"))["run_key"])
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.config.evaluation import evaluate_settings, extractor_sources, selection_settings
 from pipeline.config.params import Params
 from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.evaluate import CONFIG_FILE
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.series import score_series
 from pipeline.evaluation.series_file import Point, Series
@@ -80,7 +81,7 @@ def score_series_in_group(
             print(json.dumps(series.as_json()))
         else:
             _tell_best(series, len(series.points) - len(fresh), paths.out)
-        if (paths.model / "config.json").exists():
+        if (paths.model / CONFIG_FILE).exists():
             _track(open_finished_run(params, paths.model), fresh)
 
 
