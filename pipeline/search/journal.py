@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.storage.lines import append_line, complete_lines, cut_torn_line
 
 JOURNAL_NAME = "journal.jsonl"
 
@@ -24,16 +25,13 @@ class Journal:
         """Cuts off a line that a killed process left torn."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        with open(path, "ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+        cut_torn_line(path)
 
     def append(self, event: Event) -> None:
         """Returns when the event is on disk."""
-        line = (json.dumps(event, allow_nan=False) + "\n").encode()
+        line = json.dumps(event, allow_nan=False) + "\n"
         with open(self._path, "ab", buffering=0) as file:
-            while line:
-                line = line[file.write(line) :]
+            append_line(file, line)
             os.fsync(file.fileno())
 
 
@@ -45,7 +43,7 @@ def read_journal(path: Path) -> list[Event]:
     if not path.exists():
         return []
     events = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(complete_lines(path.read_bytes()), start=1):
         try:
             event = json.loads(line)
             event["event"]

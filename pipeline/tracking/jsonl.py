@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.storage.lines import append_line, complete_lines, cut_torn_line
 from pipeline.tracking.tracker import Outcome, Tracker
 
 STATS_NAME = "stats.jsonl"
@@ -69,7 +69,7 @@ class JsonlTracker(Tracker):
         run_dir.mkdir(parents=True, exist_ok=True)
         self.run_dir = run_dir
         self.path = run_dir / STATS_NAME
-        _cut_torn_line(self.path)
+        cut_torn_line(self.path)
         self._file = self.path.open("ab", buffering=0)
 
     def log(self, metrics: Mapping[str, float], nimg: int, elapsed_s: float) -> None:
@@ -87,9 +87,7 @@ class JsonlTracker(Tracker):
         self._file.close()
 
     def _append(self, record: MetricsRecord | ImageRecord) -> None:
-        rest = record.to_line().encode()
-        while rest:  # an almost full disk takes a part of it
-            rest = rest[self._file.write(rest) :]
+        append_line(self._file, record.to_line())
 
 
 def parse_record(line: bytes | str) -> MetricsRecord | ImageRecord | None:
@@ -132,7 +130,7 @@ def read_stats(
         raise UserError(f"{path} does not exist; `dvc repro train` makes it") from None
     metrics: dict[int, MetricsRecord] = {}
     images: dict[tuple[int, str], ImageRecord] = {}
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+    for number, line in enumerate(complete_lines(content), start=1):
         try:
             record = parse_record(line)
         except ValueError as error:
@@ -154,21 +152,3 @@ def read_stats(
 def _line(kind: str, nimg: int, time_s: float, **content: object) -> str:
     record = {"type": kind, "nimg": int(nimg), "time": round(time_s, 3), **content}
     return json.dumps(record, allow_nan=False) + "\n"
-
-
-def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        complete = size
-        while complete > 0:
-            start = max(0, complete - 65536)
-            file.seek(start)
-            newline = file.read(complete - start).rfind(b"\n")
-            if newline >= 0:
-                complete = start + newline + 1
-                break
-            complete = start
-        if complete < size:
-            file.truncate(complete)

@@ -1,0 +1,38 @@
+"""Files that grow by lines, of which a process that is killed leaves the last one torn."""
+
+import os
+from io import FileIO
+from pathlib import Path
+
+_BLOCK_BYTES = 65536
+
+
+def append_line(file: FileIO, line: str) -> None:
+    """Writes all of the line, which holds its end: an almost full disk takes a part at a time."""
+    rest = line.encode()
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def complete_lines(content: bytes) -> list[bytes]:
+    """The lines without their ends; a torn one is passed over."""
+    return content.split(b"\n")[:-1]
+
+
+def cut_torn_line(path: Path) -> None:
+    """Takes a torn line out of the file, if there is one."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        complete = size
+        while complete > 0:
+            start = max(0, complete - _BLOCK_BYTES)
+            file.seek(start)
+            newline = file.read(complete - start).rfind(b"\n")
+            if newline >= 0:
+                complete = start + newline + 1
+                break
+            complete = start
+        if complete < size:
+            file.truncate(complete)
