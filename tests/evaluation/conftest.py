@@ -7,10 +7,8 @@ import pytest
 
 from pipeline.data.manifest import Manifest, read_manifest
 from pipeline.data.reader import open_dataset
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
 from tests.evaluation.extractors.inception_weights import write_random_inception
-from tests.evaluation.subjects import write_model, write_stripes
+from tests.evaluation.subjects import write_model, write_real_side, write_stripes
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Shards of stripes, their reference under dataset-cnn and an untrained model."""
     prepared = Prepared(tmp_path_factory.mktemp("prepared"))
     manifest = write_stripes(prepared.shards)
-    make_references(
-        open_dataset(prepared.shards),
-        prepared.reference,
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        cnn_epochs=16,
-        seed=0,
-        device="cpu",
-    )
+    write_real_side(open_dataset(prepared.shards), prepared.reference, cnn_epochs=16)
     write_model(prepared.model, manifest)
     return prepared
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +11,15 @@ from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.data.ingest import write_dataset
 from pipeline.data.manifest import Manifest
+from pipeline.data.reader import Dataset
 from pipeline.data.recipe import Recipe
 from pipeline.data.sources.arrays import array_source
+from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.reference import Made, make_references
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
 
 NUM_CLASSES = 3
+RUN_KEY = "ab" * 32
 
 
 def write_stripes(
@@ -54,8 +59,32 @@ def write_stripes(
     )
 
 
+def write_real_side(dataset: Dataset, out: Path, **changes: Any) -> list[Made]:
+    """Under a `dataset-cnn` of one epoch; `changes` are other arguments of `make_references`."""
+    arguments: dict[str, Any] = {
+        "extractors": ["dataset-cnn"],
+        "sources": WeightSources(),
+        "cnn_epochs": 1,
+        "seed": 0,
+        "device": "cpu",
+        **changes,
+    }
+    return make_references(dataset, out, **arguments)
+
+
 def write_model(folder: Path, manifest: Manifest) -> None:
     """An untrained generator as the train stage exports it, averaged and raw ones differing."""
+    folder.mkdir(parents=True)
+    for name, ema in (("generator", True), ("generator-raw", False)):
+        path = folder / f"{name}.safetensors"
+        write_untrained(path, manifest, seed=int(ema), nimg=640, ema=ema)
+    facts = json.dumps(_facts(manifest, 640))
+    (folder / "config.json").write_text(facts, encoding="utf-8")
+    (folder / "stats.jsonl").touch()
+
+
+def write_untrained(path: Path, manifest: Manifest, *, seed: int, nimg: int, ema: bool) -> None:
+    """A snapshot of a small generator with drawn weights, said to have seen `nimg` images."""
     config = GeneratorConfig(
         resolution=manifest.resolution,
         image_channels=manifest.channels,
@@ -65,18 +94,17 @@ def write_model(folder: Path, manifest: Manifest) -> None:
         attention=(16,),
         spectral_norm=False,
     )
-    facts = {
-        "nimg": 640,
-        "run_key": "ab" * 32,
+    G = Generator(config)
+    G.initialize(torch.Generator().manual_seed(seed))
+    sampled = prepare_for_sampling(G, seed=0, nimg=nimg, batch=16)
+    write_snapshot(path, sampled, {**_facts(manifest, nimg), "ema": ema})
+
+
+def _facts(manifest: Manifest, nimg: int) -> dict[str, Any]:
+    return {
+        "nimg": nimg,
+        "run_key": RUN_KEY,
         "dataset_digest": manifest.digest,
         "dataset_name": manifest.name,
         "class_names": list(manifest.class_names),
     }
-    folder.mkdir(parents=True)
-    for name, ema in (("generator", True), ("generator-raw", False)):
-        G = Generator(config)
-        G.initialize(torch.Generator().manual_seed(int(ema)))
-        sampled = prepare_for_sampling(G, seed=0, nimg=640, batch=16)
-        write_snapshot(folder / f"{name}.safetensors", sampled, {**facts, "ema": ema})
-    (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
-    (folder / "stats.jsonl").touch()

@@ -12,12 +12,11 @@ from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.names import INCEPTION
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.storage.digest import sha256_file
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate, read_outs
-from tests.evaluation.subjects import write_model, write_stripes
+from tests.evaluation.subjects import write_model, write_real_side, write_stripes
 
 MATCHED = ("fid", "precision", "recall", "density", "coverage", "intra_fid")
 PER_MODEL = (
@@ -165,14 +164,11 @@ def test_unofficial_inception_weights_bear_their_suffix(
     )
     write_model(tmp_path / "model", manifest)
     both: Any = ["dataset-cnn", "inception-v3-compat"]
-    make_references(
+    write_real_side(
         open_dataset(tmp_path / "shards"),
         tmp_path / "reference",
         extractors=both,
         sources=WeightSources(files={INCEPTION: str(inception_file)}),
-        cnn_epochs=1,
-        seed=0,
-        device="cpu",
     )
     settings = EvaluateSettings(
         num_samples=4, seed=0, is_splits=2, kid_subsets=2, kid_subset_size=4
@@ -204,15 +200,7 @@ def test_unofficial_inception_weights_bear_their_suffix(
 def test_without_heldout_images_there_is_no_floor(tmp_path: Path) -> None:
     manifest = write_stripes(tmp_path / "shards", per_class=4, heldout_fraction=0.0)
     write_model(tmp_path / "model", manifest)
-    make_references(
-        open_dataset(tmp_path / "shards"),
-        tmp_path / "reference",
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        cnn_epochs=1,
-        seed=0,
-        device="cpu",
-    )
+    write_real_side(open_dataset(tmp_path / "shards"), tmp_path / "reference")
     metrics = evaluate(Prepared(tmp_path), tmp_path / "out")
     assert "fid_dataset_cnn" in metrics
     assert not [k for k in metrics if k.startswith(("floor", "matched", "heldout"))]

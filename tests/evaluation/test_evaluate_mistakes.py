@@ -9,12 +9,10 @@ import pytest
 
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
 from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import write_model, write_stripes
+from tests.evaluation.subjects import write_model, write_real_side, write_stripes
 
 
 def _another_model(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:
@@ -35,15 +33,7 @@ def _another_reference(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:
 
 
 def _other_weights(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:
-    make_references(
-        open_dataset(prepared.shards),
-        tmp_path / "other",
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        cnn_epochs=1,
-        seed=9,
-        device="cpu",
-    )
+    write_real_side(open_dataset(prepared.shards), tmp_path / "other", seed=9)
     folder = shutil.copytree(prepared.reference, tmp_path / "reference")
     name = "dataset-cnn/weights.safetensors"
     shutil.copyfile(tmp_path / "other" / name, folder / name)

@@ -13,11 +13,9 @@ from torch import nn
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
 from pipeline.evaluation.bf16_effect import describe_bf16_effect
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import SETTINGS, evaluate, read_outs
-from tests.evaluation.subjects import write_model, write_stripes
+from tests.evaluation.subjects import write_model, write_real_side, write_stripes
 
 
 class _Pixels(nn.Module):
@@ -42,15 +40,7 @@ def evaluated(
     few = Prepared(folder)
     write_model(few.model, write_stripes(few.shards, per_class=8))
     extractors = [_write(folder / "My Pixels.pt"), "efficientnet-lite0-bf16"]
-    made = make_references(
-        open_dataset(few.shards),
-        few.reference,
-        extractors=extractors,
-        sources=WeightSources(),
-        cnn_epochs=1,
-        seed=0,
-        device="cpu",
-    )
+    made = write_real_side(open_dataset(few.shards), few.reference, extractors=extractors)
     assert [each.protocol.extractor for each in made] == ["my-pixels", "efficientnet-lite0-bf16"]
     evaluate(
         few,
@@ -88,15 +78,8 @@ def test_bfloat16_states_its_effect(
 
 def test_a_file_that_was_replaced_is_told(prepared: Prepared, tmp_path: Path) -> None:
     path = _write(tmp_path / "net.pt")
-    make_references(
-        open_dataset(prepared.shards),
-        tmp_path / "reference",
-        extractors=[path],
-        sources=WeightSources(),
-        cnn_epochs=1,
-        seed=0,
-        device="cpu",
-    )
+    dataset = open_dataset(prepared.shards)
+    write_real_side(dataset, tmp_path / "reference", extractors=[path])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.script(nn.Sequential(_Pixels(), nn.ReLU())).save(path)

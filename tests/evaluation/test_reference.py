@@ -12,24 +12,14 @@ import torch
 from pipeline.data.reader import open_dataset
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import Made, make_references
+from pipeline.evaluation.reference import Made
 from pipeline.evaluation.reference_folder import read_pixels, read_reference, write_pixels
 from tests.evaluation.conftest import Prepared
-from tests.evaluation.subjects import write_stripes
+from tests.evaluation.subjects import write_real_side, write_stripes
 
 
 def _make(shards: Path, out: Path, epochs: int = 1, **changes: Any) -> list[Made]:
-    return make_references(
-        open_dataset(shards),
-        out,
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        cnn_epochs=epochs,
-        seed=0,
-        device="cpu",
-        **changes,
-    )
+    return write_real_side(open_dataset(shards), out, cnn_epochs=epochs, **changes)
 
 
 @pytest.fixture

@@ -13,25 +13,16 @@ from pipeline.data.feature_file import open_features, write_features
 from pipeline.data.reader import Dataset, dataset_of, open_dataset
 from pipeline.errors import UserError
 from pipeline.evaluation import reference_cache
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import Made, make_references
+from pipeline.evaluation.reference import Made
 from pipeline.evaluation.reference_cache import ReferenceCache
 from pipeline.evaluation.reference_folder import read_reference
 from tests.evaluation.conftest import Prepared
-from tests.evaluation.subjects import write_stripes
+from tests.evaluation.subjects import write_real_side, write_stripes
 
 
 def _make(dataset: Dataset, folder: Path, name: str = "out", **changes: Any) -> Made:
-    arguments: dict[str, Any] = {
-        "extractors": ["dataset-cnn"],
-        "sources": WeightSources(),
-        "cnn_epochs": 1,
-        "seed": 0,
-        "device": "cpu",
-        "cache_dir": folder / "cache",
-        **changes,
-    }
-    (made,) = make_references(dataset, folder / name, **arguments)
+    arguments = {"cache_dir": folder / "cache", **changes}
+    (made,) = write_real_side(dataset, folder / name, **arguments)
     return made
 
 

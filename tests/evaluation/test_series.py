@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from models.configuration import GeneratorConfig
-from models.generator import Generator
 from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.weight_sources import WeightSources
@@ -22,41 +19,22 @@ from pipeline.evaluation.series import score_series
 from pipeline.evaluation.series_file import Point, Series
 from pipeline.evaluation.settings import SelectionSettings
 from pipeline.evaluation.snapshot_search import find_snapshots
-from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
 from tests.conftest import ROOT
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import SETTINGS, evaluate
-from tests.evaluation.subjects import write_stripes
+from tests.evaluation.subjects import RUN_KEY, write_stripes, write_untrained
 
 KEY = "fid_dataset_cnn"
-RUN_KEY = "ab" * 32
 SELECTION = SelectionSettings(num_samples=30, seed=8)
 
 
 def _write_snapshots(folder: Path, manifest: Manifest) -> list[Path]:
     """Averaged and raw snapshots at three points of a run."""
-    config = GeneratorConfig(
-        resolution=manifest.resolution,
-        image_channels=manifest.channels,
-        num_classes=len(manifest.class_names),
-        z_dim=8,
-        width=2,
-        attention=(16,),
-        spectral_norm=False,
-    )
-    facts = {
-        "run_key": RUN_KEY,
-        "dataset_digest": manifest.digest,
-        "class_names": list(manifest.class_names),
-    }
     paths = []
     for nimg in (640, 80, 1000):
         for kind, ema in (("generator", True), ("generator-raw", False)):
-            G = Generator(config)
-            G.initialize(torch.Generator().manual_seed(nimg + ema))
             path = folder / f"{kind}-{nimg:09d}.safetensors"
-            sampled = prepare_for_sampling(G, seed=0, nimg=nimg, batch=16)
-            write_snapshot(path, sampled, {**facts, "nimg": nimg, "ema": ema})
+            write_untrained(path, manifest, seed=nimg + ema, nimg=nimg, ema=ema)
             paths += [path] if ema else []
     return paths
 
