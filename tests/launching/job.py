@@ -1,17 +1,34 @@
-"""Starts the processes of a small job as a script on several hosts would."""
+"""Starts the processes of a small job, with the environment that several hosts would give them."""
 
+import importlib
 import json
+import multiprocessing
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.conftest import ROOT
+from stages.entry import run_stage
+
+# Forked by a process that has imported all, which takes longer than most of these jobs.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["tests.launching.train_worker", "tests.launching.evaluate_worker", "torch._dynamo"]
+)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process of a job and what it says."""
+
+    process: BaseProcess
+    log: Path
 
 
 def free_port() -> int:
@@ -27,10 +44,11 @@ def start(
     world_size: int,
     changes: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     ranks: Sequence[int] | None = None,
-) -> list[subprocess.Popen]:
+) -> list[Worker]:
     """Starts `ranks` (all) of a job; `changes` to TINY are for all, or one each."""
     everybodys = [changes] * world_size if isinstance(changes, Mapping) else list(changes)
     return start_module(
+        folder,
         "tests.launching.train_worker",
         [[str(folder), str(shards), json.dumps({"": own})] for own in everybodys],
         ranks,
@@ -38,11 +56,15 @@ def start(
 
 
 def start_module(
-    module: str, arguments: Sequence[Sequence[str]], ranks: Sequence[int] | None = None
-) -> list[subprocess.Popen]:
-    """Starts `ranks` (all) of a job of `python -m module`, with arguments for each rank."""
+    folder: Path,
+    module: str,
+    arguments: Sequence[Sequence[str]],
+    ranks: Sequence[int] | None = None,
+) -> list[Worker]:
+    """Starts `ranks` (all) of a job of `module.main`, with arguments for each; logs in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    processes = []
+    workers = []
     for rank in range(len(arguments)) if ranks is None else ranks:
         environment = {
             **os.environ,
@@ -51,32 +73,37 @@ def start_module(
             "LOCAL_RANK": str(rank),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
         }
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", module, *arguments[rank]],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    return processes
+        log = folder / f"rank-{rank}.log"
+        log.touch()
+        process = _FORKS.Process(target=_run, args=(module, arguments[rank], environment, log))
+        process.start()
+        workers.append(Worker(process, log))
+    return workers
 
 
-def finish(processes: list[subprocess.Popen], timeout_s: float = 300) -> list[tuple[int, str]]:
+def _run(module: str, arguments: Sequence[str], environment: dict[str, str], log: Path) -> None:
+    """What a process does: as `python -m module` would."""
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    descriptor = os.open(log, os.O_WRONLY | os.O_TRUNC)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    sys.argv = [module, *arguments]
+    run_stage(importlib.import_module(module).main)
+
+
+def finish(workers: list[Worker], timeout_s: float = 300) -> list[tuple[int | None, str]]:
     """(exit code, output) of each; kills them all when one takes too long."""
     try:
-        ended = []
-        for process in processes:
-            output, _ = process.communicate(timeout=timeout_s)
-            ended.append((process.returncode, output))
-        return ended
+        for worker in workers:
+            worker.process.join(timeout_s)
+            assert worker.process.exitcode is not None, worker.log.read_text()
+        return [(worker.process.exitcode, worker.log.read_text()) for worker in workers]
     finally:
-        for process in processes:
-            process.kill()
+        for worker in workers:
+            worker.process.kill()
 
 
 def train(folder: Path, shards: Path, world_size: int, changes: Mapping[str, Any]) -> dict:
@@ -91,9 +118,8 @@ def train_in_turn(
 ) -> None:
     """Runs one job that trains each system to its end in a folder of its name."""
     arguments = [str(folder), str(shards), json.dumps(systems)]
-    for code, output in finish(
-        start_module("tests.launching.train_worker", [arguments] * world_size)
-    ):
+    workers = start_module(folder, "tests.launching.train_worker", [arguments] * world_size)
+    for code, output in finish(workers):
         assert code == 0, output
 
 

@@ -25,7 +25,7 @@ def test_1_2_and_3_processes_give_the_same_bytes(root: Path, tmp_path: Path) -> 
     prepare_and_score(root, tmp_path / "1", Crew(num_threads=2))
     for count, threads in ((2, [1, 2]), (3, [1, 1, 1])):
         arguments = [[str(root), str(tmp_path / str(count)), str(n)] for n in threads]
-        for code, output in finish(start_module(WORKER, arguments), 300):
+        for code, output in finish(start_module(tmp_path, WORKER, arguments)):
             assert code == 0, output
     files = sorted(p.relative_to(tmp_path / "1") for p in (tmp_path / "1").rglob("*.*"))
     assert {"metrics.json", "train.arrow", "class_grid.png"} <= {f.name for f in files}

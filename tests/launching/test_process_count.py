@@ -9,6 +9,7 @@ import torch
 
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.training.state import TrainState
+from tests.faults.conftest import wait_for
 from tests.launching.job import finish, newest_state, start, train, train_in_turn
 from tests.training.conftest import TINY
 
@@ -113,13 +114,12 @@ def test_parts_of_a_share_add_up(trained):
 @pytest.mark.parametrize("count", [1, 4])
 def test_job_comes_back_on_another_number_of_processes(trained, digits_shards, tmp_path, count):
     changes, _ = SYSTEMS["global-fp64"]
-    processes = start(tmp_path, digits_shards, 2, changes)
-    for line in processes[0].stdout:  # its first lines say that checkpoints are being made
-        if "kimg" in line:
-            break
-    for process in processes:
-        process.kill()
-    finish(processes)
+    workers = start(tmp_path, digits_shards, 2, changes)
+    # Its first lines say that checkpoints are being made.
+    wait_for(lambda: "kimg" in workers[0].log.read_text())
+    for worker in workers:
+        worker.process.kill()
+    finish(workers)
     before = newest_state(tmp_path)["nimg"] if list(tmp_path.glob("runs/*/checkpoints/*.pt")) else 0
     assert before < 320
     resumed = _weights(train(tmp_path, digits_shards, count, changes))
