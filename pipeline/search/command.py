@@ -27,7 +27,7 @@ from pipeline.search.recorder import Recorder, trial_events
 from pipeline.search.results import RESULTS_NAME, format_table, write_results
 from pipeline.search.smoke import prepare_digits
 from pipeline.search.study import Study, study_folder
-from pipeline.search.study_folder import open_study_folder, read_study
+from pipeline.search.study_folder import STUDY_NAME, open_study_folder, read_study
 from pipeline.tracking.study_runs import prepare_experiment
 
 _SHOWN = 12  # lines of a dry run's sample of trials
@@ -151,8 +151,7 @@ def _folder_name(request: Request) -> str:
 def _stored(name: str) -> tuple[Params, StudySection, dict[str, str]]:
     path = study_folder(name)
     stored = read_study(path)
-    origin = f"{path}/study.json"
-    params = parse_params(stored["params"], origin)
+    params = parse_params(stored["params"], str(path / STUDY_NAME))
     content = stored["section"]
     base = StudySection.model_construct(**content)
     return params, change_study(name, base, {}), stored["paths"]

@@ -36,24 +36,34 @@ class Measurement:
         return None if not content else cls(**content)
 
 
+def evaluated_metrics(extractors: list[str]) -> dict[str, tuple[str, bool]]:
+    """What training may compute under `reference.extractors`: (extractor, official weights).
+
+    By key; where both weights give the same, it stands for the official ones.
+    """
+    metrics: dict[str, tuple[str, bool]] = {}
+    for name in map(extractor_name, extractors):
+        for official in (True, False):
+            metrics.setdefault(metric_key(STEM, name, official), (name, official))
+    return metrics
+
+
 def measurement(metric: str, extractors: list[str], manifest: Manifest) -> Measurement:
     """How `metric` is measured by studies on a data set, under `reference.extractors`."""
     num_train = manifest.splits["train"].rows
     protocol: dict[str, Any] = {}
-    for name in map(extractor_name, extractors):
-        for official in (True, False):
-            if metric_key(STEM, name, official) == metric:
-                protocol = {
-                    "extractor": name,
-                    "weights_official": official,
-                    "num_generated": NUM_SAMPLES,
-                    "seed": SEED,
-                    "weights": "EMA",
-                    "num_real": num_train,
-                    "reference_split": "train",
-                    "dataset_digest": manifest.digest,
-                }
-                break
+    if metric in (known := evaluated_metrics(extractors)):
+        name, official = known[metric]
+        protocol = {
+            "extractor": name,
+            "weights_official": official,
+            "num_generated": NUM_SAMPLES,
+            "seed": SEED,
+            "weights": "EMA",
+            "num_real": num_train,
+            "reference_split": "train",
+            "dataset_digest": manifest.digest,
+        }
     return Measurement(
         name=manifest.name,
         kind=str(manifest.source.get("kind", "")),

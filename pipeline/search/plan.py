@@ -11,10 +11,9 @@ from pipeline.config.search import StudySection, change_study
 from pipeline.config.training import runtime_settings, train_settings
 from pipeline.data.manifest import Manifest
 from pipeline.errors import UserError
-from pipeline.evaluation.extractors.extractor import metric_key
-from pipeline.evaluation.extractors.names import extractor_name
+from pipeline.search.measurement import evaluated_metrics
 from pipeline.search.space import corners
-from pipeline.search.study import EVALUATION, Study, default_metric
+from pipeline.search.study import Study, default_metric
 from pipeline.training.settings import check_batch, check_shares
 
 
@@ -97,14 +96,14 @@ def make_study(
 
 
 def _check_metric(study: Study) -> None:
-    names = [extractor_name(extractor) for extractor in study.params.reference.extractors]
-    valid = [metric_key(EVALUATION, name, official) for name in names for official in (True, False)]
     if study.is_evaluated:
+        valid = evaluated_metrics(study.params.reference.extractors)
         if study.metric not in valid:
+            choices = [key for key, (_, official) in valid.items() if official]
             raise UserError(
                 f"study {study.name}: metric = {study.metric} is not among what "
                 f"reference.extractors = {study.params.reference.extractors} gives; choose "
-                f"{' or '.join(dict.fromkeys(valid[::2]))}"
+                f"{' or '.join(choices)}"
             )
         if not Path(study.reference).is_dir():
             raise UserError(

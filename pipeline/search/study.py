@@ -10,14 +10,14 @@ from pipeline.config.params import Params, override
 from pipeline.config.search import StudySection
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.extractors.names import extractor_name
+from pipeline.evaluation.small_protocol import STEM
 from pipeline.training.run_key import code_digest
 
-EVALUATION = "fid2k"
-"""Stem of the metrics that training itself computes, every `train.eval_kimg`."""
 # What may differ between two calls that go on with one study.
 _HOW = {"num_trials", "workers_per_trial", "resources_per_worker", "max_concurrent"}
 
-_EVALUATED = (EVALUATION, "fd2k")
+# Beginnings of what training itself computes, every `train.eval_kimg`; `fd` of other networks.
+_EVALUATED = (STEM, STEM.replace("fid", "fd"))
 
 Config = dict[str, Any]
 """Values by dotted keys of `params.yaml`."""
@@ -82,7 +82,7 @@ class Study:
 
 def default_metric(params: Params) -> str:
     """FID over 2,000 images under the first configured extractor."""
-    return metric_key(EVALUATION, extractor_name(params.reference.extractors[0]), official=True)
+    return metric_key(STEM, extractor_name(params.reference.extractors[0]), official=True)
 
 
 def trial_id(index: int, seed: int) -> str:

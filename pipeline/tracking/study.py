@@ -19,6 +19,7 @@ from pipeline.tracking.connection import (
     resolve_uri,
     without_credentials,
 )
+from pipeline.tracking.jsonl import STATS_NAME
 from pipeline.tracking.mirror import STATUSES, Mirror
 from pipeline.tracking.run_identity import RunIdentity
 from pipeline.tracking.study_runs import SEED_TAG, STUDY_TAG, TRIAL_TAG
@@ -196,7 +197,7 @@ def _send_trial(client: "MlflowClient", study: str, trial: TrialRun, identity: R
 
 def _written_s(identity: RunIdentity) -> float:
     """When the run's last record was written: of two equal points MLflow keeps one."""
-    return (identity.folder / "stats.jsonl").stat().st_mtime
+    return (identity.folder / STATS_NAME).stat().st_mtime
 
 
 def _send_summary(client: "MlflowClient", experiment: str, summary: StudySummary) -> None:
