@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
+from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.metrics.scores import inception_score, kid, precision_and_recall
+from tests.evaluation.fidelity_scores import assert_scores, fidelity_scores, write_pngs
 
 COUNT, DIM = 300, 24
 NAME = "small-random"
@@ -71,53 +70,34 @@ def registered() -> str:
     return NAME
 
 
-def _write(folder: Path, seed: int, contrast: float, darkest: int) -> torch.Tensor:
+def _draw(seed: int, contrast: float, darkest: int) -> np.ndarray:
     random = np.random.default_rng(seed)
-    folder.mkdir()
     tints = random.uniform(darkest, 255, (COUNT, 1, 1, 3))
     noise = contrast * random.normal(0, 60, (COUNT, 16, 16, 3))
-    images = np.clip(tints + noise, 0, 255).astype(np.uint8)
-    for index, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{index:03}.png")
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    return np.clip(tints + noise, 0, 255).astype(np.uint8)
+
+
+def _collect(images: np.ndarray, batch: int) -> Collected:
+    network = SmallNetwork()
+    parts = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().split(batch)
+    with torch.inference_mode():
+        found = [network(part) for part in parts]
+    features, logits = (torch.cat(each).numpy() for each in zip(*found, strict=True))
+    return Collected(moments=Moments.of(features), features=features, logits=logits, labels=None)
 
 
 def test_scores_of_more_images_than_features(registered: str, tmp_path: Path) -> None:
-    generated = _write(tmp_path / "generated", 0, contrast=0.7, darkest=90)
-    real = _write(tmp_path / "real", 1, contrast=1.0, darkest=0)
-    expected = import_torch_fidelity("").calculate_metrics(
-        input1=str(tmp_path / "generated"),
-        input2=str(tmp_path / "real"),
+    generated, real = _draw(0, contrast=0.7, darkest=90), _draw(1, contrast=1.0, darkest=0)
+    expected = fidelity_scores(
+        write_pngs(tmp_path / "generated", generated),
+        write_pngs(tmp_path / "real", real),
         feature_extractor=registered,
-        isc=True,
-        fid=True,
-        kid=True,
-        prc=True,
         isc_splits=3,
-        kid_subsets=20,
         kid_subset_size=100,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
         batch_size=50,
     )
-    network = SmallNetwork()
-    with torch.inference_mode():
-        # The same batches in the same order in memory: others may round otherwise.
-        parts = [[network(part) for part in images.split(50)] for images in (generated, real)]
-    features = [torch.cat([f for f, _ in part]).numpy() for part in parts]
-    logits = torch.cat([logit for _, logit in parts[0]]).numpy()
-
-    moments = [Moments.of(each) for each in features]
-    assert fid(*moments) == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
-    score = inception_score(logits, 3)
-    assert score.mean == pytest.approx(expected["inception_score_mean"], rel=1e-9)
-    assert score.std == pytest.approx(expected["inception_score_std"], rel=1e-6)
-    distance = kid(features[0], features[1], 20, 100)
-    assert distance.mean == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
-    assert distance.std == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-4)
-    pair = precision_and_recall(features[0], features[1])
-    assert pair == (expected["precision"], expected["recall"])
+    # The same batches in the same order: others may round otherwise.
+    ours, theirs = _collect(generated, batch=50), _collect(real, batch=50)
+    assert_scores(ours, theirs, expected, is_splits=3, kid_subset_size=100, fid_error=1e-6)
     assert 0 < expected["precision"] < 1
     assert 0 < expected["recall"] < 1
