@@ -1,7 +1,6 @@
 """torch-fidelity's other extractors: its own values, from weights of small files."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,10 @@ from pipeline.evaluation.extractors.fidelity import open_clip, open_dinov2, open
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 
-NOWHERE = "http://127.0.0.1:9"  # nobody answers there
-
 
 def _images(count: int, channels: int = 3) -> torch.Tensor:
     random = torch.Generator().manual_seed(0)
     return torch.randint(256, (count, channels, 48, 48), generator=random, dtype=torch.uint8)
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder in the place of torch's downloads, and no way to the network."""
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, NOWHERE)
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path / "hub")
-    yield tmp_path / "hub"
-    torch.hub.set_dir(before)
 
 
 def _write_vgg16(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.storage.digest import sha256_file
+from tests.evaluation.extractors.conftest import NOWHERE
 
 fidelity = import_torch_fidelity("feature_extractor_inceptionv3")
 
@@ -87,19 +87,10 @@ def test_a_file_that_is_no_weights_file_is_refused(tmp_path: Path, content: byte
         open_inception(str(path), "cpu")
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder in the place of torch's downloads."""
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path / "hub")
-    yield tmp_path / "hub"
-    torch.hub.set_dir(before)
-
-
 def test_a_download_without_network_is_one_sentence(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = "http://127.0.0.1:9/weights-inception-2015-12-05-6726825d.pth"  # nobody answers there
+    url = f"{NOWHERE}/weights-inception-2015-12-05-6726825d.pth"
     monkeypatch.setattr(fidelity, "URL_INCEPTION_V3", url)
     with pytest.raises(UserError, match="the Inception weights cannot be downloaded from") as info:
         open_inception("download", "cpu")
