@@ -12,6 +12,7 @@ from pipeline.search.recorder import Recorder
 from pipeline.search.schedulers import Recorded
 from pipeline.search.searcher import told
 from pipeline.search.space import rounded
+from pipeline.search.study import derived_seed
 from pipeline.search.trial_run import read_pointer
 
 _OWN = ("id", "index", "seed")  # of what a member is told, what it keeps
@@ -26,12 +27,12 @@ class Population(Recorded, PopulationBasedTraining):
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         section = recorder.study.section
-        random.seed(section.seed)  # Ray's exchanges draw from it
         super().__init__(
             time_attr="kimg",
             metric="value",
             mode=section.mode,
-            perturbation_interval=section.report_kimg,
+            # Half of it: reports come with whole batches, some a little early.
+            perturbation_interval=section.report_kimg / 2,
             burn_in_period=section.first_rung_kimg,
             hyperparam_mutations={
                 "trial": {"config": {key: _domain(values) for key, values in section.space.items()}}
@@ -41,17 +42,24 @@ class Population(Recorded, PopulationBasedTraining):
         )
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Ray's hook; a member that is taken up again is due for an exchange when it was."""
+        """Ray's hook; a member that is taken up again is compared by its last report again.
+
+        It repeats the earlier ones too, at which nothing is exchanged a second time.
+        """
         super().on_trial_add(tune_controller, trial)
         known = self.recorder.history.trials[trial.config["trial"]["id"]]
         state = self._trial_state[trial]
-        state.last_perturbation_time = known.kimg  # type: ignore[assignment]
+        between = known.kimg - 0.75 * self.recorder.study.section.report_kimg
+        state.last_perturbation_time = between  # type: ignore[assignment]
         state.last_train_time = known.kimg  # type: ignore[assignment]
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict, dict]:
         told = trial.config["trial"]
-        new, operations = super()._get_new_config(trial, trial_to_clone)
         pointer = read_pointer(self._trial_state[trial_to_clone].last_checkpoint)
+        # Else a driver that goes on would draw what the one before it drew.
+        seed = self.recorder.study.section.seed
+        random.seed(derived_seed(seed, told["id"], pointer["run_key"], pointer["nimg"]))
+        new, operations = super()._get_new_config(trial, trial_to_clone)
         new["trial"] |= {**{name: told[name] for name in _OWN}, "parent": pointer}
         self.recorder.exploit(told["id"], new["trial"]["config"], pointer)
         return new, operations

@@ -37,6 +37,7 @@ class TrialRun(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Ray's hook: names the checkpoint of the last report."""
         assert self._training is not None
+        self._training.await_checkpoint()
         Path(checkpoint_dir, POINTER_NAME).write_text(
             json.dumps(
                 {

@@ -58,6 +58,8 @@ class TrialRun:
     """The study's metric there."""
     run_dir: Path | None
     """None for a trial that never began."""
+    earlier_runs: Sequence[Path] = ()
+    """Run folders that it left; their runs in MLflow end too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ def sync_study(
     """
     address = resolve_uri(uri)
     run_ids: dict[str, str] = {}
-    identities = {trial.id: _identity(trial, address, experiment) for trial in trials}
+    identities = {trial.id: _identity(trial.run_dir, address, experiment) for trial in trials}
     known = {id: identity.progress.run_id for id, identity in identities.items() if identity}
     run_ids |= {id: run_id for id, run_id in known.items() if run_id is not None}
 
@@ -112,6 +114,8 @@ def sync_study(
         id = experiment_id(client, address, experiment)
         runs = _runs(client, id)
         for trial in trials:
+            for folder in trial.earlier_runs:
+                _end_earlier(_identity(folder, address, experiment))
             identity = identities[trial.id]
             if identity is not None and not _is_told(runs, trial, identity):
                 run_ids[trial.id] = _send_trial(client, summary.name, trial, identity)
@@ -122,19 +126,19 @@ def sync_study(
     return Synced(run_ids=run_ids, view=view)
 
 
-def _identity(trial: TrialRun, uri: str, experiment: str) -> RunIdentity | None:
-    """That of the trial's newest length in this store and experiment."""
-    if trial.run_dir is None:
+def _identity(run_dir: Path | None, uri: str, experiment: str) -> RunIdentity | None:
+    """That of the run's newest length in this store and experiment."""
+    if run_dir is None:
         return None
     lengths = set()
-    for path in trial.run_dir.glob("mlflow-*.json"):
+    for path in run_dir.glob("mlflow-*.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             lengths.add(int(content["description"]["total_nimg"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # torn: the run's next start makes it anew
     for length in sorted(lengths, reverse=True):
-        identity = RunIdentity.load(trial.run_dir, uri, experiment, length)
+        identity = RunIdentity.load(run_dir, uri, experiment, length)
         if identity is not None:
             return identity
     return None
@@ -193,6 +197,15 @@ def _send_trial(client: "MlflowClient", study: str, trial: TrialRun, identity: R
     )
     mirror.send_end()
     return run_id
+
+
+def _end_earlier(identity: RunIdentity | None) -> None:
+    if identity is None or identity.progress.ended:
+        return
+    identity.progress.outcome = identity.progress.outcome or "preempted"
+    mirror = Mirror(identity)
+    mirror.send_records()
+    mirror.send_end()
 
 
 def _written_s(identity: RunIdentity) -> float:
