@@ -43,6 +43,13 @@ class StudyProject:
         self.started.append(process)
         return process
 
+    def change(self, section: str, **values: Any) -> None:
+        """Sets keys of a section of params.yaml."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        params[section] |= values
+        path.write_text(yaml.safe_dump(params))
+
     def wait_for(self, condition: Callable[[], object]) -> None:
         """Returns when the condition holds, which needs the process that was started last."""
         wait_for(lambda: condition() or self.started[-1].poll() is not None, PATIENCE_S)
