@@ -10,12 +10,11 @@ import torch
 
 from pipeline.data.reader import open_dataset
 from pipeline.evaluation.crew import Crew
-from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
 from pipeline.launching.group import process_group
 from stages.entry import run_stage
-from tests.evaluation.evaluation_run import SETTINGS
+from tests.evaluation.conftest import Prepared
+from tests.evaluation.evaluation_run import evaluate
+from tests.evaluation.subjects import write_real_side
 
 
 def main() -> None:
@@ -27,31 +26,9 @@ def main() -> None:
 
 def prepare_and_score(root: Path, out: Path, crew: Crew) -> None:
     """What each process of the crew does."""
-    dataset = open_dataset(root / "shards")
-    make_references(
-        dataset,
-        out / "reference",
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        cnn_epochs=1,
-        seed=0,
-        device="cpu",
-        keep_features=40,
-        crew=crew,
-    )
-    evaluate_model(
-        root / "model",
-        out / "reference",
-        dataset.manifest,
-        EvaluationFiles(
-            metrics=out / "metrics.json", protocol=out / "protocol.json", samples=out / "samples"
-        ),
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        settings=SETTINGS,
-        device="cpu",
-        crew=crew,
-    )
+    prepared, reference = Prepared(root), out / "reference"
+    write_real_side(open_dataset(prepared.shards), reference, keep_features=40, crew=crew)
+    evaluate(prepared, out, reference_dir=reference, crew=crew)
 
 
 if __name__ == "__main__":

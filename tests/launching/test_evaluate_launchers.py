@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from pipeline.data.reader import open_dataset
-from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
 from pipeline.evaluation.settings import EvaluateSettings
-from tests.evaluation.subjects import write_model, write_stripes
+from tests.evaluation.conftest import Prepared
+from tests.evaluation.evaluation_run import evaluate
+from tests.evaluation.subjects import write_model, write_real_side, write_stripes
 from tests.faults.conftest import environment
 
 EVALUATE = {"num_samples": 330, "seed": 5, "is_splits": 2, "kid_subsets": 5, "kid_subset_size": 10}
@@ -23,38 +22,10 @@ EVALUATE = {"num_samples": 330, "seed": 5, "is_splits": 2, "kid_subsets": 5, "ki
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all that the stage reads, and what one process makes of it, in `expected`."""
     folder = tmp_path_factory.mktemp("project")
-    data = folder / "data"
-    dataset = open_dataset(_shards(data / "shards"))
-    write_model(data / "model", dataset.manifest)
-    make_references(
-        dataset,
-        data / "reference",
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        cnn_epochs=1,
-        seed=0,
-        device="cpu",
-    )
-    expected = folder / "expected"
-    evaluate_model(
-        data / "model",
-        data / "reference",
-        dataset.manifest,
-        EvaluationFiles(
-            metrics=expected / "metrics.json",
-            protocol=expected / "protocol.json",
-            samples=expected / "samples",
-        ),
-        extractors=["dataset-cnn"],
-        sources=WeightSources(),
-        settings=EvaluateSettings(**EVALUATE),
-        device="cpu",
-    )
-    return folder
-
-
-def _shards(folder: Path) -> Path:
-    write_stripes(folder)
+    data = Prepared(folder / "data")
+    write_model(data.model, write_stripes(data.shards))
+    write_real_side(open_dataset(data.shards), data.reference)
+    evaluate(data, folder / "expected", EvaluateSettings(**EVALUATE))
     return folder
 
 
