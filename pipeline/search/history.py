@@ -38,7 +38,7 @@ class Trial:
     message: str = ""
     """Why it failed."""
     died: bool = False
-    """Whether it failed because its processes did, which another time they may not."""
+    """Whether it failed by its processes or its disk, which another time may hold."""
     run_dir: str | None = None
     earlier_runs: tuple[str, ...] = ()
     """Run folders that it left when it took over another's state."""

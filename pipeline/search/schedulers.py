@@ -36,7 +36,11 @@ class Recorded:
         """Ray's hook for an end: the trial's own, a scheduler's decision, or the driver's."""
         if "outcome" in result:
             self.recorder.end(
-                result["id"], result["outcome"], result["message"], result["mlflow_run_id"]
+                result["id"],
+                result["outcome"],
+                result["message"],
+                result["mlflow_run_id"],
+                died=result["obstacle"],
             )
         elif self.recorder.interrupted is None:
             self.recorder.end(result["id"], "stopped", "", result["mlflow_run_id"])

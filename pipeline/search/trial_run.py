@@ -85,7 +85,12 @@ class TrialRun(tune.Trainable):
             "mlflow_run_id": training.mlflow_run_id(),
         }
         if news.outcome is not None:
-            result |= {"done": True, "outcome": news.outcome, "message": news.message}
+            result |= {
+                "done": True,
+                "outcome": news.outcome,
+                "message": news.message,
+                "obstacle": news.obstacle,
+            }
         return result
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from pipeline.errors import Preempted, UserError
+from pipeline.errors import ObstacleError, Preempted, UserError
 from pipeline.launching.worker import Listening, TrainPaths, train_in_group
 from pipeline.search.study import Study
 from pipeline.search.trial_name import short_keys, trial_name
@@ -35,6 +35,8 @@ class News:
     outcome: str | None = None
     """Of an end: complete, failed, or unfinished where it was preempted."""
     message: str = ""
+    obstacle: bool = False
+    """Whether it failed by what can be mended, so that another time it goes on."""
 
 
 class TrialTraining:
@@ -109,7 +111,7 @@ class TrialTraining:
             self._news.put(error)
 
     def _end(self) -> News:
-        outcome, message = "complete", ""
+        outcome, message, obstacle = "complete", "", False
         try:
             self._train()
             self._deliver()
@@ -120,9 +122,16 @@ class TrialTraining:
                 )
         except UserError as error:
             outcome, message = "failed", str(error)
+            obstacle = isinstance(error, ObstacleError)
         except Preempted as stop:
             outcome, message = "unfinished", str(stop)
-        return News(nimg=self._last.nimg, value=self._last.value, outcome=outcome, message=message)
+        return News(
+            nimg=self._last.nimg,
+            value=self._last.value,
+            outcome=outcome,
+            message=message,
+            obstacle=obstacle,
+        )
 
     def _train(self) -> None:
         study = self._study

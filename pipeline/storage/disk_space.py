@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import ObstacleError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -15,14 +15,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def explain_full_disk(path: Path, num_bytes: int, cure: str) -> Iterator[None]:
     """A context in which `path` of about `num_bytes` is written; other errors pass through.
 
-    Raises UserError, which ends in `cure`, when the disk or the user's quota is full.
+    Raises ObstacleError, which ends in `cure`, when the disk or the user's quota is full.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise UserError(
+        raise ObstacleError(
             f"{path.parent} has no room for {path.name}: it needs {num_bytes / 1e6:.1f} MB and "
             f"{_free_megabytes(path.parent)} are free; {cure}"
         ) from error
@@ -36,7 +36,7 @@ def explain_full_folder(folder: Path, cure: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise UserError(
+        raise ObstacleError(
             f"{folder} has no room left: {_free_megabytes(folder)} are free; {cure}"
         ) from error
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.errors import UserError
+from pipeline.errors import ObstacleError, UserError
 from pipeline.storage.atomic import write_json
 
 KEY_LENGTH = 12  # characters of the key that name the folder
@@ -50,7 +50,7 @@ def _locked(run_dir: Path, patience_s: float) -> Iterator[None]:
         if not ours:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
-            raise UserError(
+            raise ObstacleError(
                 f"{run_dir} is being written by process {holder}; wait for it or stop it "
                 f"(kill {holder})"
             )
