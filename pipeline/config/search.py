@@ -194,17 +194,22 @@ class SearchSection(Section):
 
 def change_study(name: str, section: StudySection, changes: Mapping[str, Any]) -> StudySection:
     """The section with other values; raises UserError for what is not valid."""
+    return parse_study(name, {**section.model_dump(), **changes})
+
+
+def parse_study(name: str, content: Mapping[str, Any]) -> StudySection:
+    """The section that JSON values say; raises UserError for what is not valid."""
     try:
-        changed = StudySection.model_validate({**section.model_dump(), **changes})
+        section = StudySection.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise UserError(
             f"study {name}: {key} = {first['input']!r} is not valid: {first['msg']}"
         ) from None
-    if mistakes := changed.mistakes():
+    if mistakes := section.mistakes():
         raise UserError(f"study {name}: {'; and '.join(mistakes)}")
-    return changed
+    return section
 
 
 def _check_key(key: str) -> str | None:

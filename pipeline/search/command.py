@@ -10,7 +10,7 @@ from typing import Any
 
 import pipeline
 from pipeline.config.params import Params, load_params, parse_params
-from pipeline.config.search import StudySection, change_study
+from pipeline.config.search import StudySection, parse_study
 from pipeline.data.manifest import Manifest
 from pipeline.data.reader import Dataset
 from pipeline.data.streaming import open_anywhere
@@ -152,9 +152,7 @@ def _stored(name: str) -> tuple[Params, StudySection, dict[str, str]]:
     path = study_folder(name)
     stored = read_study(path)
     params = parse_params(stored["params"], str(path / STUDY_NAME))
-    content = stored["section"]
-    base = StudySection.model_construct(**content)
-    return params, change_study(name, base, {}), stored["paths"]
+    return params, parse_study(name, stored["section"]), stored["paths"]
 
 
 def _describe(study: Study, command: Command, manifest: Manifest) -> dict[str, Any]:
