@@ -11,9 +11,10 @@ import torch
 from pipeline.errors import UserError
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.row_store import RowStore
+from pipeline.evaluation.row_store import Float32, RowStore
 
-Float32 = npt.NDArray[np.float32]
+Extracted = tuple[Float32, Float32]
+"""Features [B, d] and logits [B, k]."""
 
 _MOMENTS_ROWS = 1000  # at a time: a d x d matrix is added up for each
 
@@ -79,7 +80,7 @@ class Collector:
 
 def extract(
     extractor: Extractor, images: torch.Tensor, name_of: Callable[[int], str] | None = None
-) -> tuple[Float32, Float32]:
+) -> Extracted:
     """Features [B, d] and logits [B, k] of images uint8 (B, C, R, R).
 
     Raises UserError when a value is not finite, calling the first such image `name_of(index)`.

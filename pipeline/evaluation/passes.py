@@ -17,7 +17,7 @@ from tqdm import tqdm
 from models.generator import Generator
 from pipeline.data.order import rows_at
 from pipeline.data.reader import Rows
-from pipeline.evaluation.collector import Collected, Collector, extract
+from pipeline.evaluation.collector import Collected, Collector, Extracted, extract
 from pipeline.evaluation.crew import Crew, blocks_of
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.spread import ClassSpread
@@ -28,8 +28,7 @@ REAL_BLOCK = 250
 Images = Callable[[range], tuple[torch.Tensor, torch.Tensor]]
 """Gives images uint8 (B, C, R, R) and labels int64 (B,) of a range."""
 
-_Extracted = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-_Found = tuple[range, list[_Extracted], npt.NDArray[np.int64]]  # block, by extractor, labels
+_Found = tuple[range, list[Extracted], npt.NDArray[np.int64]]  # block, by extractor, labels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.metrics.intervals import around
+from pipeline.evaluation.metrics.moments import Features
 from pipeline.evaluation.metrics.score_deviations import (
     KID_POOL,
     inception_score_deviation,
@@ -11,7 +12,6 @@ from pipeline.evaluation.metrics.scores import (
     IS_FORMULA,
     KID_FORMULA,
     SHUFFLE_SEED,
-    Features,
     inception_score,
     kid,
 )

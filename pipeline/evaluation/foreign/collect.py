@@ -10,14 +10,12 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from pipeline.evaluation.collector import Collected, Collector, extract
+from pipeline.evaluation.collector import Collected, Collector, Extracted, extract
 from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.foreign.image_set import Batch, ImageSet
 from pipeline.evaluation.foreign.labelling import Labelling
 from pipeline.evaluation.passes import kept_rows
-
-_Extracted = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 def collect(
@@ -36,7 +34,7 @@ def collect(
     keep = kept_rows(images.seen.count, max_kept)
     collectors = [Collector(extractor) for extractor in extractors]
     numbers = labelling.numbers
-    pending: deque[tuple[Batch, list[Future[_Extracted]]]] = deque()
+    pending: deque[tuple[Batch, list[Future[Extracted]]]] = deque()
     start = 0
 
     def take() -> None:
@@ -79,5 +77,5 @@ def _sorted(collected: Collected, order: npt.NDArray[np.int64], has_labels: bool
     )
 
 
-def _extract(extractor: Extractor, batch: Batch) -> _Extracted:
+def _extract(extractor: Extractor, batch: Batch) -> Extracted:
     return extract(extractor, batch.images, lambda index: batch.keys[index])

@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
 
-from pipeline.evaluation.metrics.moments import Float64, Moments
+from pipeline.evaluation.metrics.moments import Features, Float64, Moments
 
 FID_FORMULA = (
     "|mu_g - mu_r|^2 + tr(S_g + S_r) - 2 tr((S_g S_r)^(1/2)) (Heusel et al. 2017, equation 6) in "
     "float64, covariances of N - 1; the last trace by the eigenvalues of F S_g F^T, F^T F = S_r, "
     "or of a Gram matrix where there are fewer images than features"
 )
-
-Features = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

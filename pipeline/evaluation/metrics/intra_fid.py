@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
-from pipeline.evaluation.metrics.frechet import FID_FORMULA, Features, Normal
+from pipeline.evaluation.metrics.frechet import FID_FORMULA, Normal
 from pipeline.evaluation.metrics.intervals import deviation_of, resampled_rows
+from pipeline.evaluation.metrics.moments import Features
 from pipeline.evaluation.metrics.resampled_frechet import ResampledFrechet
 
 Preset = Literal["match", "miyato5k"]

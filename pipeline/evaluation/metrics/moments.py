@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+Features = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 
 
@@ -26,7 +27,7 @@ class Moments:
         return cls(count=0, mean=np.zeros(dim), scatter=np.zeros((dim, dim)))
 
     @classmethod
-    def of(cls, vectors: npt.NDArray[np.floating]) -> Self:
+    def of(cls, vectors: Features) -> Self:
         """Of vectors [N, d], of any float type, N >= 1."""
         vectors = vectors.astype(np.float64)
         mean = vectors.mean(axis=0)

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.metrics.moments import Float64
-
-Features = npt.NDArray[np.floating]
+from pipeline.evaluation.metrics.moments import Features, Float64
 
 _BLOCK_ELEMENTS = 2**25
 # Distances that are equal but for rounding count as equal: squares carry errors of this size,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.evaluation.metrics.frechet import Features, Normal, sum_of_roots
+from pipeline.evaluation.metrics.frechet import Normal, sum_of_roots
 from pipeline.evaluation.metrics.intervals import Rows
-from pipeline.evaluation.metrics.moments import Float64
+from pipeline.evaluation.metrics.moments import Features, Float64
 
 _CHUNK = 4096  # rows at a time
 

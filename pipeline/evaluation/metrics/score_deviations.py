@@ -11,8 +11,7 @@ from pipeline.evaluation.metrics.intervals import (
     deviation_of,
     resampled_rows,
 )
-from pipeline.evaluation.metrics.moments import Float64
-from pipeline.evaluation.metrics.scores import Features
+from pipeline.evaluation.metrics.moments import Features, Float64
 
 KID_POOL = 10_000
 """Generated and real images, at most, whose kernel is resampled."""

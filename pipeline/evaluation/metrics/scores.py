@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.metrics.moments import Features
 
 _metric_isc = import_torch_fidelity("metric_isc")
 _metric_kid = import_torch_fidelity("metric_kid")
@@ -29,8 +29,6 @@ PRC_FORMULA = (
 )
 _PRC_IN_MEMORY = 10_000  # its default batch: of more, distances come in blocks
 _PRC_BLOCK = 4000
-
-Features = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
