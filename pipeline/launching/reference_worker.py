@@ -13,6 +13,7 @@ from pipeline.evaluation.extractors.names import PUBLISHED, network_of
 from pipeline.evaluation.reference import make_references
 from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.interruption import stop_reason
+from pipeline.training.plain_optimizer import use_plain_optimizers
 from pipeline.training.processes import Processes
 
 CACHE_FOLDER = "reference"
@@ -41,6 +42,7 @@ def make_references_in_group(
     `should_stop` gives a reason to stop early, in place of this process's signals.
     """
     keep_freed_memory()
+    use_plain_optimizers()
     reference, runtime = params.reference, params.runtime
     with stop_reason(should_stop) as reason:
         with processes.together():

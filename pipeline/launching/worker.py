@@ -18,6 +18,7 @@ from pipeline.training.allocator import keep_freed_memory
 from pipeline.training.inheritance import Inheritance
 from pipeline.training.loop import OnStatus
 from pipeline.training.mirror import open_mirror
+from pipeline.training.plain_optimizer import use_plain_optimizers
 from pipeline.training.processes import Processes
 from pipeline.training.session import Session, SessionPaths, run_session
 
@@ -61,6 +62,7 @@ def train_in_group(
     see `Session`.
     """
     keep_freed_memory()
+    use_plain_optimizers()
     runtime = params.runtime
     try:
         dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
