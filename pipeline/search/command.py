@@ -17,7 +17,7 @@ from pipeline.data.streaming import open_anywhere
 from pipeline.errors import UserError
 from pipeline.search.cost import estimate
 from pipeline.search.history import History, Trial, fold
-from pipeline.search.journal import JOURNAL_NAME, Journal, read_journal
+from pipeline.search.journal import JOURNAL_NAME, Event, Journal, read_journal
 from pipeline.search.measurement import measurement
 from pipeline.search.plan import Request, find_section, make_study
 from pipeline.search.presentation import PAGE_NAME, present, view_of
@@ -28,7 +28,7 @@ from pipeline.search.results import RESULTS_NAME, format_table, write_results
 from pipeline.search.smoke import prepare_digits
 from pipeline.search.study import Study, study_folder
 from pipeline.search.study_folder import STUDY_NAME, open_study_folder, read_study
-from pipeline.tracking.study_runs import prepare_experiment
+from pipeline.tracking.study_runs import prepare_experiment, retire_trials
 
 _SHOWN = 12  # lines of a dry run's sample of trials
 
@@ -74,7 +74,8 @@ def run(command: Command) -> None:
     study, dataset = _open_study(command)
     folder = study_folder(study.name)
     description = _describe(study, command, dataset.manifest)
-    with open_study_folder(folder, description, command.restart):
+    with open_study_folder(folder, description, command.restart) as forgotten:
+        _retire(study, forgotten)
         events = read_journal(folder / JOURNAL_NAME)
         history = fold(events)
         try:
@@ -184,6 +185,13 @@ def _begin(study: Study, history: History) -> None:
         section = study.section.model_dump()
         view = view_of(study.metric, section["space"], section["mode"])
         prepare_experiment(runtime.tracking_uri, f"{runtime.experiment}-{study.name}", view)
+
+
+def _retire(study: Study, forgotten: list[Event]) -> None:
+    runtime = study.params.runtime
+    ids = [trial.mlflow_run_id for trial in fold(forgotten).trials.values()]
+    if runtime.tracker == "mlflow" and any(ids):
+        retire_trials(runtime.tracking_uri, [id for id in ids if id is not None])
 
 
 def _drive(study: Study, events: list[Any], history: History, folder: Path) -> None:

@@ -13,6 +13,7 @@ from pipeline.search.results import RESULTS_NAME, StudyResults, write_results
 from pipeline.search.study_folder import read_study
 from pipeline.search.trial_name import short_keys
 from pipeline.storage.atomic import write_text
+from pipeline.storage.digest import digest_json
 from pipeline.tracking.study import PREFIX, StudySummary, TrialRun, sync_study
 from pipeline.tracking.study_runs import SEED_TAG, shown_address
 from pipeline.tracking.study_view import study_view
@@ -47,7 +48,7 @@ def _track(
 
     runtime = described["params"]["runtime"]
     synced = sync_study(
-        _summary(folder, results, pictures),
+        _summary(folder, described, results, pictures),
         [_trial_run(trial) for trial in results.trials],
         uri=runtime["tracking_uri"],
         experiment=f"{runtime['experiment']}-{results.study}",
@@ -67,7 +68,9 @@ def _track(
     return results
 
 
-def _summary(folder: Path, results: StudyResults, pictures: list[Path]) -> StudySummary:
+def _summary(
+    folder: Path, described: dict[str, Any], results: StudyResults, pictures: list[Path]
+) -> StudySummary:
     over = sum(trial.is_over for trial in results.trials)
     metrics = {"trials": float(len(results.trials)), "over": float(over)}
     best = results.best
@@ -79,6 +82,7 @@ def _summary(folder: Path, results: StudyResults, pictures: list[Path]) -> Study
     settings = ("searcher", "scheduler", "max_kimg", "report_kimg", "seeds", "mode")
     return StudySummary(
         name=results.study,
+        identity=digest_json(described["identity"])[:12],
         is_finished=is_finished(results),
         num_over=over,
         written_s=(folder / JOURNAL_NAME).stat().st_mtime,

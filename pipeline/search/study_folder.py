@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.search.journal import JOURNAL_NAME
+from pipeline.search.journal import JOURNAL_NAME, Event, read_journal
 from pipeline.storage.atomic import write_json
 
 STUDY_NAME = "study.json"
@@ -19,13 +19,15 @@ STUDY_NAME = "study.json"
 @contextmanager
 def open_study_folder(
     folder: Path, description: Mapping[str, Any], restart: bool = False
-) -> Iterator[None]:
+) -> Iterator[list[Event]]:
     """Holds the folder for as long, whose `study.json` says what `description` does.
 
     Of `description` its `identity` must be what the folder holds. `restart` forgets the study
-    first; run folders stay, so what was trained is not trained again. Raises UserError when another
-    driver is at work there, or when it holds another study.
+    first; run folders stay, so what was trained is not trained again. Gives the events that are
+    forgotten so. Raises UserError when another driver is at work there, or when it holds another
+    study.
     """
+    forgotten: list[Event] = []
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a+") as lock:
         try:
@@ -40,6 +42,7 @@ def open_study_folder(
         lock.write(str(os.getpid()))
         lock.flush()
         if restart:
+            forgotten = _readable(folder / JOURNAL_NAME)
             for name in (STUDY_NAME, JOURNAL_NAME):
                 (folder / name).unlink(missing_ok=True)
         elif (folder / STUDY_NAME).exists():
@@ -47,7 +50,7 @@ def open_study_folder(
         elif (folder / JOURNAL_NAME).exists():
             raise UserError(f"{folder} has lost its {STUDY_NAME}; --restart starts it afresh")
         write_json(folder / STUDY_NAME, description)
-        yield
+        yield forgotten
 
 
 def read_study(folder: Path) -> dict[str, Any]:
@@ -64,6 +67,13 @@ def read_study(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; --restart starts the study afresh") from None
     return content
+
+
+def _readable(path: Path) -> list[Event]:
+    try:
+        return read_journal(path)
+    except UserError:  # a damaged one is forgotten all the more
+        return []
 
 
 def _check_same(folder: Path, stored: Any, expected: Any) -> None:

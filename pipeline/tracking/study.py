@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 STATUS_TAG = "trial_status"
 ROLE_TAG = "role"
+IDENTITY_TAG = "study_identity"
 STUDY_ROLE = "study"
 PREFIX = "study/"
 """Of the metrics that sum a trial or a study up."""
@@ -67,6 +68,8 @@ class StudySummary:
     """What the study's own run says."""
 
     name: str
+    identity: str
+    """Digest of what it is a study of: another study of this name has a run of its own."""
     is_finished: bool
     num_over: int
     """Trials that are over: the step of the metrics."""
@@ -165,6 +168,7 @@ def _is_told(runs: "Mapping[str, Run]", trial: TrialRun, identity: RunIdentity) 
         and progress.ended
         and run.info.status == STATUSES[_OUTCOMES[trial.status]]
         and run.data.tags.get(STATUS_TAG) == trial.status
+        and run.data.tags.get(TRIAL_TAG) == trial.id
         and run.data.metrics.get(f"{PREFIX}kimg") == trial.nimg / 1000
         and Mirror(identity).num_pending() == 0
     )
@@ -219,7 +223,7 @@ def _send_summary(client: "MlflowClient", experiment: str, summary: StudySummary
     client.set_experiment_tag(experiment, VIEW_TAG, summary.view)
     found = client.search_runs(
         [experiment],
-        f"tags.{ROLE_TAG} = '{STUDY_ROLE}' and tags.{STUDY_TAG} = '{summary.name}'",
+        f"tags.{ROLE_TAG} = '{STUDY_ROLE}' and tags.{IDENTITY_TAG} = '{summary.identity}'",
         max_results=1,
     )
     run = found[0] if found else client.create_run(experiment, run_name=f"study {summary.name}")
@@ -232,7 +236,11 @@ def _send_summary(client: "MlflowClient", experiment: str, summary: StudySummary
             for name, value in summary.metrics.items()
         ],
         params=missing,
-        tags=[RunTag(ROLE_TAG, STUDY_ROLE), RunTag(STUDY_TAG, summary.name)],
+        tags=[
+            RunTag(ROLE_TAG, STUDY_ROLE),
+            RunTag(STUDY_TAG, summary.name),
+            RunTag(IDENTITY_TAG, summary.identity),
+        ],
     )
     for file in summary.files:
         client.log_artifact(run_id, str(file))

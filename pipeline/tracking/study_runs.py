@@ -1,6 +1,7 @@
 """The MLflow runs of a study: one experiment for all, made before many processes use it."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.tracking.connection import (
@@ -16,6 +17,8 @@ from pipeline.tracking.study_view import VIEW_TAG
 STUDY_TAG = "study"
 TRIAL_TAG = "trial"
 SEED_TAG = "seed"
+FORMER_TRIAL_TAG = "former_trial"
+"""In the place of TRIAL_TAG once a study was begun anew; the view of the study shows none."""
 
 
 def prepare_experiment(uri: str | None, name: str, view: str) -> None:
@@ -33,6 +36,24 @@ def prepare_experiment(uri: str | None, name: str, view: str) -> None:
         print(
             f"mlflow at {without_credentials(address)} does not answer: {reason(error)}; the "
             "trials' records are kept and sent when it does",
+            file=sys.stderr,
+        )
+
+
+def retire_trials(uri: str | None, run_ids: Iterable[str]) -> None:
+    """Takes runs of a study that is begun anew out of its view; a server may fail to."""
+    address = resolve_uri(uri)
+    try:
+        client = connect(address)
+        for id in run_ids:
+            trial = client.get_run(id).data.tags.get(TRIAL_TAG)
+            if trial is not None:
+                client.set_tag(id, FORMER_TRIAL_TAG, trial)
+                client.delete_tag(id, TRIAL_TAG)
+    except Exception as error:  # whatever ails MLflow, the study goes on
+        print(
+            f"mlflow at {without_credentials(address)} still shows earlier trials beside the new "
+            f"ones: {reason(error)}",
             file=sys.stderr,
         )
 

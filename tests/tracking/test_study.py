@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.tracking.connection import connect
 from pipeline.tracking.study import StudySummary, TrialRun, sync_study
-from pipeline.tracking.study_runs import prepare_experiment, run_id_of
+from pipeline.tracking.study_runs import prepare_experiment, retire_trials, run_id_of
 from pipeline.tracking.study_view import VIEW_TAG, study_view, view_address
 from tests.tracking.runs import points, report, start
 
@@ -21,6 +21,7 @@ def summary(folder, **changes):
     (folder / "curves.png").write_bytes(b"png")
     fields = {
         "name": "ttur",
+        "identity": "0123456789ab",
         "is_finished": True,
         "num_over": 3,
         "written_s": 1e9,
@@ -137,3 +138,33 @@ def test_a_trial_that_goes_on_is_not_left_as_it_was(tmp_path, store):
     assert runs["000-s0"].info.status == "FINISHED"
     assert runs["000-s0"].data.tags["trial_status"] == "complete"
     assert points(client, runs["000-s0"], "study/value") == [(1000, 9.0), (2000, 5.0)]
+
+
+def test_a_study_that_is_begun_anew_shows_its_own_trials_alone(tmp_path, store):
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for number, folder in enumerate(folders):
+        track = start(folder, store, run_key=f"s{number}")
+        report(track, folder, [1000])
+        track.close("finished")
+    first = [trial(n, folder, "complete", 1000, 5.0) for n, folder in enumerate(folders)]
+    synced = sync_study(summary(tmp_path), first, uri=store, experiment="sagan")
+    kept, former = synced.run_ids["000-s0"], synced.run_ids["001-s0"]
+
+    retire_trials(store, [kept, former])
+    client, runs = runs_of(store, "sagan")
+    assert set(runs) == {"study"}
+    # Of the new one the only trial is what trial 0 of the old one was.
+    anew = summary(tmp_path, identity="ba9876543210", params={"searcher": "random"})
+    again = [trial(7, folders[0], "complete", 1000, 5.0)]
+    assert sync_study(anew, again, uri=store, experiment="sagan").run_ids == {"007-s0": kept}
+    client, runs = runs_of(store, "sagan")
+    assert runs["007-s0"].info.run_id == kept
+    assert "trial" not in client.get_run(former).data.tags
+    assert client.get_run(former).data.tags["former_trial"] == "001-s0"
+    found = client.search_runs([runs["007-s0"].info.experiment_id], "tags.role = 'study'")
+    assert {run.data.params["searcher"] for run in found} == {"tpe", "random"}
+
+
+def test_runs_that_cannot_be_retired_cost_a_line(store, capsys):
+    retire_trials(store, ["0" * 32])
+    assert "still shows earlier trials beside the new ones" in capsys.readouterr().err
