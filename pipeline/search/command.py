@@ -141,6 +141,11 @@ def _open_study(command: Command) -> tuple[Study, Dataset]:
         if request.smoke:
             params, shards, reference = prepare_digits(params)
     runtime = params.runtime
+    if not shards.startswith("s3://") and not Path(shards).exists():
+        raise UserError(
+            f"{shards} does not exist; `dvc repro reference` makes {Command.shards} and what "
+            "metrics compare with, --shards names other ones"
+        )
     dataset = open_anywhere(shards, Path(runtime.cache_dir), runtime.cache_gb)
     return make_study(name, section, params, dataset.manifest, shards, reference), dataset
 

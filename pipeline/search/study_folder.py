@@ -60,9 +60,11 @@ def read_study(folder: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         content["identity"], content["section"]
     except FileNotFoundError:
+        name = folder.name.removesuffix("-smoke")
+        options = "" if name == folder.name else " --smoke"
         raise UserError(
-            f"{path} does not exist: there is no such study to go on with; run the command "
-            "without --resume to begin it"
+            f"{path} does not exist: there is no such study yet; `python tune.py --study "
+            f"{name}{options}` begins it"
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; --restart starts the study afresh") from None

@@ -67,7 +67,12 @@ def test_a_dry_run_from_anywhere_shows_trials_and_their_cost(project, tmp_path):
         (["--study", "atention"], "the nearest is attention"),
         (["--study", "ttur", "-S", "train.batch"], "must be key=value, such as"),
         (["--study", "ttur", "-S", "trian.batch=3"], "unknown key `trian`; the nearest valid key"),
-        (["--study", "ttur", "--resume"], "there is no such study to go on with"),
+        (["--study", "ttur", "--resume"], "there is no such study yet; `python tune.py --study t"),
+        (["--smoke", "--apply"], "no such study yet; `python tune.py --study ttur --smoke` begins"),
+        (
+            ["--study", "ttur", "--shards", "elsewhere"],
+            "elsewhere does not exist; `dvc repro reference` makes data/shards and what metrics",
+        ),
         (["--study", "ttur", "--resume", "--seeds", "1"], "leave --seeds out"),
         (["--study", "ttur", "--seeds", "one"], "must be whole numbers"),
         (["--study", "ttur", "--project", "nowhere"], "there is no params.yaml in nowhere"),

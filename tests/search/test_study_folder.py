@@ -39,7 +39,7 @@ def test_two_drivers_are_not_let_in(tmp_path):
 
 
 def test_there_must_be_a_study_to_go_on_with(tmp_path):
-    with pytest.raises(UserError, match=r"no such study to go on with; run the command without"):
+    with pytest.raises(UserError, match=r"no such study yet; `python tune.py --study \w+` begins"):
         read_study(tmp_path / "nothing")
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(UserError, match=r"study\.json is damaged; --restart"):
