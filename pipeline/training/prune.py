@@ -1,11 +1,11 @@
 """Lists the run folders, newest first, and prunes old ones: `python -m pipeline.training.prune`."""
 
 import argparse
-import fcntl
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.storage.process_lock import is_locked
 from pipeline.tracking.jsonl import STATS_NAME
 
 
@@ -43,17 +43,8 @@ def _look_at(path: Path) -> RunFolder:
         changed_s=(stats if stats.exists() else path).stat().st_mtime,
         bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         newest_nimg=max((int(file.stem.split("-")[1]) for file in checkpoints), default=0),
-        in_use=_is_locked(path / "lock"),
+        in_use=is_locked(path / "lock"),
     )
-
-
-def _is_locked(path: Path) -> bool:
-    with open(path) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 def main() -> None:

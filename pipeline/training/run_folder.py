@@ -1,21 +1,18 @@
 """The run folder `runs/<key>/`: one configuration, one writer at a time."""
 
 import difflib
-import fcntl
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pipeline.errors import ObstacleError, UserError
 from pipeline.storage.atomic import write_json
+from pipeline.storage.process_lock import LockedError, locked
 
 KEY_LENGTH = 12  # characters of the key that name the folder
-_POLL_S = 0.25
 
 
 @contextmanager
@@ -33,7 +30,7 @@ def open_run_folder(
     """
     run_dir = runs_dir / run_key[:KEY_LENGTH]
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(run_dir, patience_s):
+    with _held(run_dir, patience_s):
         if restart:
             _empty(run_dir)
         _check_identity(run_dir / "config.json", identity)
@@ -41,31 +38,15 @@ def open_run_folder(
 
 
 @contextmanager
-def _locked(run_dir: Path, patience_s: float) -> Iterator[None]:
-    # flock ends with the process that holds it, however that dies.
-    deadline = time.monotonic() + patience_s
-    with open(run_dir / "lock", "a+") as lock:
-        while not (ours := _try_lock(lock)) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-        if not ours:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise ObstacleError(
-                f"{run_dir} is being written by process {holder}; wait for it or stop it "
-                f"(kill {holder})"
-            )
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def _try_lock(lock: TextIO) -> bool:
+def _held(run_dir: Path, patience_s: float) -> Iterator[None]:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        with locked(run_dir / "lock", patience_s):
+            yield
+    except LockedError as holder:
+        raise ObstacleError(
+            f"{run_dir} is being written by process {holder}; wait for it or stop it "
+            f"(kill {holder})"
+        ) from None
 
 
 def _empty(run_dir: Path) -> None:
