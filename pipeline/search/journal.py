@@ -28,11 +28,16 @@ class Journal:
         cut_torn_line(path)
 
     def append(self, event: Event) -> None:
-        """Returns when the event is on disk."""
+        """Returns when the event is on disk; where there is no room the file is as it was."""
         line = json.dumps(event, allow_nan=False) + "\n"
         with open(self._path, "ab", buffering=0) as file:
-            append_line(file, line)
-            os.fsync(file.fileno())
+            size = file.seek(0, os.SEEK_END)
+            try:
+                append_line(file, line)
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
 
 
 def read_journal(path: Path) -> list[Event]:

@@ -1,19 +1,22 @@
 """The folder of a study, `reports/studies/NAME/`: one study, one driver at a time."""
 
 import difflib
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.errors import UserError
 from pipeline.search.journal import JOURNAL_NAME, Event, read_journal
 from pipeline.storage.atomic import write_json
+from pipeline.storage.disk_space import explain_full_folder
 
 STUDY_NAME = "study.json"
+_ROOM_CURE = "free some, then run the same command to go on"
 
 
 @contextmanager
@@ -24,12 +27,11 @@ def open_study_folder(
 
     Of `description` its `identity` must be what the folder holds. `restart` forgets the study
     first; run folders stay, so what was trained is not trained again. Gives the events that are
-    forgotten so. Raises UserError when another driver is at work there, or when it holds another
-    study.
+    forgotten so. Raises UserError when another driver is at work there, when it holds another
+    study, when it cannot be written, and when its disk is full.
     """
     forgotten: list[Event] = []
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a+") as lock:
+    with explain_full_folder(folder, _ROOM_CURE), _open_lock(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,6 +53,22 @@ def open_study_folder(
             raise UserError(f"{folder} has lost its {STUDY_NAME}; --restart starts it afresh")
         write_json(folder / STUDY_NAME, description)
         yield forgotten
+
+
+def _open_lock(folder: Path) -> TextIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open(folder / "lock", "a+")
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        reason = error.strerror
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        reason = error.strerror
+    raise UserError(
+        f"{folder} cannot be written: {reason}; mend that, or name another project folder with "
+        "--project"
+    )
 
 
 def read_study(folder: Path) -> dict[str, Any]:
