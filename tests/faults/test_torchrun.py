@@ -22,16 +22,45 @@ def make_pair(make_project):
         path = project.folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
         params["runtime"] |= {"launcher": "torchrun", "num_workers": 2}
-        params["train"] |= train
+        params["train"] |= {"total_kimg": 0.48, **train}
         path.write_text(yaml.safe_dump(params))
         return project
 
     return make
 
 
+def _repro(project):
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=project.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
-def undisturbed(make_pair):
-    return make_pair("undisturbed").finish()
+def reproduced(make_pair):
+    """A project whose stage `dvc repro` has run to its end."""
+    project = make_pair("dvc")
+    stage = {
+        "cmd": "python -m stages.train --shards shards --out model",
+        "params": ["model", "train"],
+        "outs": ["model"],
+    }
+    (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))
+    init = [sys.executable, "-m", "dvc", "init", "--no-scm", "-q"]
+    subprocess.run(init, cwd=project.folder, check=True)
+    _repro(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def undisturbed(reproduced):
+    return reproduced.folder / "model"
 
 
 def _workers(process):
@@ -48,12 +77,18 @@ def _workers(process):
     return [child for _, child in sorted(workers, key=lambda pair: pair[0])]
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_killed_worker_is_started_again(make_pair, undisturbed, rank):
+def _await_checkpoints(project, number):
+    """Returns after so many new ones."""
+    before = {path.name for path in project.checkpoints()}
+    wait_for(lambda: len({path.name for path in project.checkpoints()} - before) >= number)
+
+
+def test_killed_workers_are_started_again(make_pair, undisturbed):
     project = make_pair("worker")
     process = project.start()
-    wait_for(lambda: len(project.checkpoints()) >= 2)
-    _workers(process)[rank].kill()
+    for rank in (0, 1):
+        _await_checkpoints(project, 2)
+        _workers(process)[rank].kill()
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert_equal_weights(project.folder / "model", undisturbed)
@@ -73,15 +108,15 @@ def test_killed_launcher_leaves_no_orphans(make_pair, undisturbed):
     assert_equal_weights(project.finish(), undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_stops_all_workers_at_a_checkpoint(make_pair, undisturbed, number):
+def test_signals_stop_all_workers_at_a_checkpoint(make_pair, undisturbed):
     project = make_pair("signalled")
-    process = project.start()
-    wait_for(project.checkpoints)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 75, output
-    assert "a checkpoint at" in output
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = project.start()
+        _await_checkpoints(project, 1)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 75, output
+        assert "a checkpoint at" in output
     assert_equal_weights(project.finish(), undisturbed)
 
 
@@ -95,35 +130,11 @@ def test_mistake_is_not_tried_again(make_pair):
     assert "Traceback" not in done.stderr
 
 
-def test_dvc_runs_the_workers_and_their_number_reruns_nothing(make_pair, undisturbed):
-    project = make_pair("dvc")
-    stage = {
-        "cmd": "python -m stages.train --shards shards --out model",
-        "params": ["model", "train"],
-        "outs": ["model"],
-    }
-    (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))
-    dvc = [sys.executable, "-m", "dvc"]
-    subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=project.folder, check=True)
-
-    def repro():
-        done = subprocess.run(
-            [*dvc, "repro"],
-            cwd=project.folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    repro()
-    assert_equal_weights(project.folder / "model", undisturbed)
-    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+def test_number_of_workers_reruns_nothing(reproduced):
+    params = yaml.safe_load((reproduced.folder / "params.yaml").read_text())
     params["runtime"] |= {"launcher": "inprocess", "num_workers": 1}
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
-    assert "didn't change, skipping" in repro()
+    (reproduced.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    assert "didn't change, skipping" in _repro(reproduced)
 
 
 def test_somebodys_torchrun_starts_the_stage(make_pair, undisturbed):
