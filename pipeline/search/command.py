@@ -182,7 +182,7 @@ def _is_finished(study: Study, history: History) -> bool:
 
 
 def _begin(study: Study, history: History) -> None:
-    over = sum(trial.is_over for trial in history.trials.values())
+    over = sum(trial.is_over and not trial.died for trial in history.trials.values())
     total = num_configs(study) * study.num_seeds
     print(f"{study.name}: {total} trials by {study.metric}, {over} of them over")
     runtime = study.params.runtime
