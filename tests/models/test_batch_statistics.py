@@ -80,7 +80,8 @@ def _work(rank: int, folder: str) -> None:
 def shares(tmp_path_factory) -> dict[int, list[dict]]:
     """What each process of 2 and of 4 came to, by rank."""
     folder = tmp_path_factory.mktemp("processes")
-    multiprocessing.spawn(_work, (str(folder),), nprocs=4)
+    multiprocessing.set_forkserver_preload([__name__])  # imported once, not by each
+    multiprocessing.start_processes(_work, (str(folder),), nprocs=4, start_method="forkserver")
     return {
         world: [torch.load(Path(folder, f"{world}-{rank}.pt")) for rank in range(world)]
         for world in (2, 4)
