@@ -1,27 +1,49 @@
-"""A study whose run folders have no room left."""
+"""Studies that find no room: in their run folders, and in the folder of the study itself."""
 
 import subprocess
 
 import pytest
 
+from pipeline.errors import UserError
+from pipeline.search.journal import Journal, read_journal
+from pipeline.search.study_folder import open_study_folder
 from tests.search.conftest import end
+
+REPORTS_KIMG = [0.08, 0.16, 0.24, 0.32, 0.4, 0.48]
 
 
 @pytest.fixture
-def project(make_project, joined):
-    """One whose run folders lie on a file system of less than two runs."""
-    project = make_project("full", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
-    folder = project.folder / "runs"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
-    yield project
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def small_disk():
+    """Mounts a small file system on a folder."""
+    mounted = []
+
+    def make(folder, size):
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(mount, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+        mounted.append(folder)
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_trials_that_found_no_room_go_on_when_there_is_some(project):
+def _enlarge(folder):
+    subprocess.run(["mount", "-o", "remount,size=100m", str(folder)], check=True)
+
+
+def _assert_complete(project):
+    trials = project.results()["trials"]
+    assert [trial["status"] for trial in trials] == ["complete"] * 2
+    for trial in trials:
+        assert [kimg for kimg, _ in trial["reports"]] == pytest.approx(REPORTS_KIMG)
+
+
+def test_trials_that_found_no_room_go_on_when_there_is_some(make_project, joined, small_disk):
+    project = make_project("runs", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
+    small_disk(project.folder / "runs", "900k")
     code, output = end(project.start())
     failed = [t for t in project.results()["trials"] if t["status"] == "failed"]
     assert failed
@@ -30,9 +52,40 @@ def test_trials_that_found_no_room_go_on_when_there_is_some(project):
     for trial in failed:
         assert "no room" in trial["message"]
         assert "run the same command to go on" in trial["message"]
-    more = ["mount", "-o", "remount,size=100m", str(project.folder / "runs")]
-    subprocess.run(more, check=True)
+    _enlarge(project.folder / "runs")
     project.finish()
-    assert [t["status"] for t in project.results()["trials"]] == ["complete"] * 2
-    kimgs = [kimg for t in project.results()["trials"] for kimg, _ in t["reports"]]
-    assert kimgs == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4, 0.48] * 2)
+    _assert_complete(project)
+
+
+def test_a_study_without_room_for_its_journal_goes_on_too(make_project, joined, small_disk):
+    project = make_project("study", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
+    small_disk(project.folder / "reports", "32k")
+    code, output = end(project.start())
+    assert code == 2, output
+    assert "Traceback" not in output
+    assert "has no room left" in output
+    assert "free some, then run the same command to go on" in output
+    assert read_journal(project.study / "journal.jsonl")
+    _enlarge(project.folder / "reports")
+    project.finish()
+    _assert_complete(project)
+
+
+def test_an_event_without_room_leaves_the_journal_whole(tmp_path, small_disk):
+    small_disk(tmp_path / "disk", "8k")
+    path = tmp_path / "disk" / "journal.jsonl"
+    journal = Journal(path)
+    journal.append({"event": "a", "id": "x"})
+    with pytest.raises(OSError, match="No space left"):
+        journal.append({"event": "b", "id": "x" * 10_000})
+    journal.append({"event": "c", "id": "x"})
+    assert [event["event"] for event in read_journal(path)] == ["a", "c"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "reports").write_text("in its place")
+    with (
+        pytest.raises(UserError, match=r"reports/small cannot be written: Not a directory"),
+        open_study_folder(tmp_path / "reports" / "small", {"identity": {}, "section": {}}),
+    ):
+        pass
