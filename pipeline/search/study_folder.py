@@ -2,20 +2,20 @@
 
 import difflib
 import errno
-import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.search.journal import JOURNAL_NAME, Event, read_journal
 from pipeline.storage.atomic import write_json
 from pipeline.storage.disk_space import explain_full_folder
+from pipeline.storage.process_lock import LockedError, locked
 
 STUDY_NAME = "study.json"
+_LOCK_NAME = "lock"
 _ROOM_CURE = "free some, then run the same command to go on"
 
 
@@ -31,18 +31,7 @@ def open_study_folder(
     study, when it cannot be written, and when its disk is full.
     """
     forgotten: list[Event] = []
-    with explain_full_folder(folder, _ROOM_CURE), _open_lock(folder) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise UserError(
-                f"{folder} is in use by process {lock.read().strip() or 'unknown'}, which runs "
-                "this study; wait for it or stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with explain_full_folder(folder, _ROOM_CURE), _held(folder):
         if restart:
             forgotten = _readable(folder / JOURNAL_NAME)
             for name in (STUDY_NAME, JOURNAL_NAME):
@@ -55,10 +44,23 @@ def open_study_folder(
         yield forgotten
 
 
-def _open_lock(folder: Path) -> TextIO:
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    _make(folder)
+    try:
+        with locked(folder / _LOCK_NAME):
+            yield
+    except LockedError as holder:
+        raise UserError(
+            f"{folder} is in use by process {holder}, which runs this study; wait for it or stop it"
+        ) from None
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return open(folder / "lock", "a+")
+        (folder / _LOCK_NAME).touch()
+        return
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         reason = error.strerror
     except OSError as error:
