@@ -1,8 +1,6 @@
 """scikit-learn's handwritten digits: 1797 real 8x8 grey images that need no download."""
 
 import numpy as np
-import sklearn
-from sklearn.datasets import load_digits
 
 from pipeline.data.sources.arrays import array_source
 from pipeline.data.sources.source import Source
@@ -12,6 +10,9 @@ _BRIGHTEST = 16  # values are counts of ink in 4x4 blocks: 0 to 16
 
 def open_digits() -> Source:
     """The digits "0" to "9", bright on black, 8x8 pixels."""
+    import sklearn  # here, for it takes a second that other sources need not wait
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     return array_source(
         "digits",
