@@ -72,9 +72,9 @@ def make_project(
         (folder / "shards").symlink_to(digits_shards)
         params = copy.deepcopy(default_params)
         params["model"] |= {"g_width": 2, "d_width": 2, "z_dim": 8}
-        params["train"] |= {"batch": 16, "total_kimg": 1.6, "snapshot_kimg": 0.4}
+        params["train"] |= {"batch": 8, "total_kimg": 0.8, "snapshot_kimg": 0.4}
         params["train"]["eval_kimg"] = None
-        params["runtime"] |= {"status_kimg": 0.08, "checkpoint_kimg": 0.08, "tracker": "none"}
+        params["runtime"] |= {"status_kimg": 0.04, "checkpoint_kimg": 0.04, "tracker": "none"}
         params["runtime"]["num_threads"] = 1
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         return Project(folder)

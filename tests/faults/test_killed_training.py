@@ -35,16 +35,17 @@ def test_killed_at_several_moments_ends_bit_equal(make_project, undisturbed):
     assert_equal_weights(project.finish(), undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_leaves_a_checkpoint_and_exits_75(make_project, undisturbed, number):
+def test_signals_leave_a_checkpoint_and_exit_75(make_project, undisturbed):
     project = make_project("signalled")
-    process = project.start()
-    wait_for(project.checkpoints)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 75, output
-    assert f"stopped: {number.name}; a checkpoint at" in output
-    assert "Traceback" not in output
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = {path.name for path in project.checkpoints()}
+        process = project.start()
+        wait_for(lambda before=before: {path.name for path in project.checkpoints()} - before)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 75, output
+        assert f"stopped: {number.name}; a checkpoint at" in output
+        assert "Traceback" not in output
     assert_equal_weights(project.finish(), undisturbed)
 
 

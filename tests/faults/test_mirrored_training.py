@@ -82,7 +82,7 @@ def test_another_machine_goes_on_from_the_mirror(project, server, undisturbed):
         assert "warning" not in attempt.told()
         # The statistics came back too, and go on behind the checkpoint.
         nimgs = [record.nimg for record in attempt.records()]
-        assert sorted(set(nimgs)) == list(range(80, 1601, 80))
+        assert sorted(set(nimgs)) == list(range(40, 801, 40))
         assert len(nimgs) - len(set(nimgs)) <= 3
     assert_equal_weights(project.folder / "model", undisturbed)
     assert_mirror_is_complete(project)
@@ -93,7 +93,7 @@ def test_restart_discards_the_run_in_the_mirror_too(project, server, undisturbed
     with Attempt(project, [*COMMAND, "--restart"]) as attempt:
         attempt.await_training()
         assert server.count("DELETE", f"checkpoint-{nimg:09d}") == 2  # and its checksum
-        assert attempt.records()[0].nimg == 80
+        assert attempt.records()[0].nimg == 40
         assert attempt.end() == 0, attempt.told()
         assert "going on from" not in attempt.told()
     assert_equal_weights(project.folder / "model", undisturbed)
@@ -125,7 +125,7 @@ def test_server_is_dead_when_a_run_with_a_checkpoint_starts(project, server, und
     server.fail("500 InternalError")
     with Attempt(project) as attempt:
         assert attempt.end() == 0, attempt.told()
-        assert attempt.records()[0].nimg == nimg + 80
+        assert attempt.records()[0].nimg == nimg + 40
         assert "going on from runs/" in attempt.told()
         assert "Traceback" not in attempt.told()
     assert_equal_weights(project.folder / "model", undisturbed)
@@ -142,7 +142,7 @@ def test_server_is_dead_when_a_new_run_starts(project, server):
 
 def test_sigterm_twice_beside_a_slow_server(project, server, undisturbed):
     # The only checkpoint is that of the end.
-    configure(project, runtime={"checkpoint_kimg": 1.6})
+    configure(project, runtime={"checkpoint_kimg": 0.8})
     with Attempt(project) as attempt:
         attempt.await_training()
         server.fail("delay", seconds=60)
@@ -184,8 +184,14 @@ def small_disk(make_project):
     ("next_write", "changes"),
     [
         ("checkpoint", {}),
-        ("snapshot", {"runtime": {"checkpoint_kimg": 0.4, "status_kimg": 0.4}}),
-        ("statistics", {"runtime": {"checkpoint_kimg": 0.4, "status_kimg": 0.016}}),
+        (
+            "snapshot",
+            {
+                "train": {"snapshot_kimg": 0.2},
+                "runtime": {"checkpoint_kimg": 0.2, "status_kimg": 0.2},
+            },
+        ),
+        ("statistics", {"runtime": {"checkpoint_kimg": 0.2, "status_kimg": 0.008}}),
     ],
 )
 def test_disk_is_full(small_disk, undisturbed, next_write, changes):

@@ -107,7 +107,6 @@ def make_shared(make_project):
         path = project.folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
         params["runtime"] |= {"join_timeout_s": 60}
-        params["train"] |= {"total_kimg": 3.2}
         path.write_text(yaml.safe_dump(params))
         return project
 
