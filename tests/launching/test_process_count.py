@@ -16,10 +16,11 @@ from tests.training.conftest import TINY
 STEPS_20 = 20 * 16 / 1000
 GHOST = {"generator": {"bn_statistics": "ghost", "bn_ghost_batch": 4}}
 
-_FP64 = {"precision": "fp64", "total_kimg": STEPS_20}
-_FP32 = {"precision": "fp32", "total_kimg": STEPS_20}
+_FP64 = {"precision": "fp64", "total_kimg": STEPS_20, "snapshot_kimg": STEPS_20}
+_FP32 = _FP64 | {"precision": "fp32"}
 _OTHER = {
     "precision": "fp64",
+    "snapshot_kimg": TINY.total_kimg,
     "d_steps": 2,
     "flip": True,
     "diffaugment": ["color", "translation", "cutout"],
