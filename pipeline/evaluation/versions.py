@@ -1,15 +1,15 @@
 """The libraries whose versions may move a metric."""
 
+from importlib.metadata import version
+
 import numpy as np
 import torch
-
-from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 
 
 def library_versions() -> dict[str, str]:
     """Version by distribution name."""
     return {
         "torch": torch.__version__,
-        "torch-fidelity": import_torch_fidelity("version").__version__,
+        "torch-fidelity": version("torch-fidelity"),
         "numpy": np.__version__,
     }

@@ -1,6 +1,7 @@
-"""IS, KID, precision and recall by torch-fidelity's functions."""
+"""IS, KID, precision and recall by torch-fidelity's functions, imported when one is called."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -8,11 +9,7 @@ import torch
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.metrics.moments import Features
 
-_metric_isc = import_torch_fidelity("metric_isc")
-_metric_kid = import_torch_fidelity("metric_kid")
-_metric_prc = import_torch_fidelity("metric_prc")
-
-TORCH_FIDELITY_VERSION: str = import_torch_fidelity("version").__version__
+TORCH_FIDELITY_VERSION = version("torch-fidelity")
 SHUFFLE_SEED = 2020
 """torch-fidelity's own default: of the shuffle before IS splits and of KID's subsets."""
 
@@ -41,11 +38,12 @@ class MeanStd:
 
 def inception_score(logits: Features, splits: int) -> MeanStd:
     """IS (Salimans et al. 2016) of logits [N, k], shuffled and cut into `splits` <= N parts."""
-    result = _metric_isc.isc_features_to_metric(
+    metric_isc = import_torch_fidelity("metric_isc")
+    result = metric_isc.isc_features_to_metric(
         torch.from_numpy(logits), splits=splits, shuffle=True, rng_seed=SHUFFLE_SEED
     )
     return MeanStd(
-        mean=result[_metric_isc.KEY_METRIC_ISC_MEAN], std=result[_metric_isc.KEY_METRIC_ISC_STD]
+        mean=result[metric_isc.KEY_METRIC_ISC_MEAN], std=result[metric_isc.KEY_METRIC_ISC_STD]
     )
 
 
@@ -54,7 +52,8 @@ def kid(generated: Features, real: Features, subsets: int, subset_size: int) -> 
 
     Each of `subsets` draws takes `subset_size` rows, 2 <= subset_size <= min(N, M), of both.
     """
-    result = _metric_kid.kid_features_to_metric(
+    metric_kid = import_torch_fidelity("metric_kid")
+    result = metric_kid.kid_features_to_metric(
         torch.from_numpy(generated.astype(np.float64)),
         torch.from_numpy(real.astype(np.float64)),
         kid_subsets=subsets,
@@ -63,7 +62,7 @@ def kid(generated: Features, real: Features, subsets: int, subset_size: int) -> 
         verbose=False,
     )
     return MeanStd(
-        mean=result[_metric_kid.KEY_METRIC_KID_MEAN], std=result[_metric_kid.KEY_METRIC_KID_STD]
+        mean=result[metric_kid.KEY_METRIC_KID_MEAN], std=result[metric_kid.KEY_METRIC_KID_STD]
     )
 
 
@@ -74,7 +73,8 @@ def precision_and_recall(generated: Features, real: Features) -> tuple[float, fl
     images within a generated one's; a ball reaches to the k-th nearest neighbour on its own side.
     """
     few = max(len(generated), len(real)) <= _PRC_IN_MEMORY
-    result = _metric_prc.prc_features_to_metric(
+    metric_prc = import_torch_fidelity("metric_prc")
+    result = metric_prc.prc_features_to_metric(
         torch.from_numpy(np.asarray(generated, np.float32)),
         torch.from_numpy(np.asarray(real, np.float32)),
         prc_neighborhood=PRC_NEIGHBOURS,
@@ -82,4 +82,4 @@ def precision_and_recall(generated: Features, real: Features) -> tuple[float, fl
         save_cpu_ram=not few,
         verbose=False,
     )
-    return result[_metric_prc.KEY_METRIC_PRECISION], result[_metric_prc.KEY_METRIC_RECALL]
+    return result[metric_prc.KEY_METRIC_PRECISION], result[metric_prc.KEY_METRIC_RECALL]
