@@ -75,7 +75,10 @@ def _parse() -> tuple[Command, Path | None, Callable[[Command], None]]:
     given = [key for key in settings if getattr(arguments, key)]
     if arguments.resume and given:
         option = f"--{given[0].replace('_', '-')}"
-        parser.error(f"--resume takes all settings from the study's folder; leave {option} out")
+        parser.error(
+            f"--resume takes all settings from the study's folder; leave {option} out, or give the "
+            "study's own command without --resume: that goes on too, and takes a new --num-trials"
+        )
     request = Request(
         study=name,
         num_trials=arguments.num_trials,

@@ -16,6 +16,7 @@ from pipeline.storage.process_lock import LockedError, locked
 
 STUDY_NAME = "study.json"
 _LOCK_NAME = "lock"
+_CODE = "code_digest"
 _ROOM_CURE = "free some, then run the same command to go on"
 
 
@@ -98,11 +99,19 @@ def _readable(path: Path) -> list[Event]:
         return []
 
 
-def _check_same(folder: Path, stored: Any, expected: Any) -> None:
+def _check_same(folder: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    stored, expected = dict(stored), dict(expected)
+    old_code, new_code = (content.pop(_CODE, None) for content in (stored, expected))
     old, new = (json.dumps(c, indent=2, sort_keys=True).splitlines() for c in (stored, expected))
     if old != new:
         lines = difflib.unified_diff(old, new, "there", "here", n=0, lineterm="")
         raise UserError(
             f"{folder} holds another study of this name; --restart forgets it, or --resume goes on "
             "with it as it was. The difference:\n" + "\n".join(lines)
+        )
+    if old_code != new_code:
+        raise UserError(
+            f"{folder} holds trials of other training code ({old_code:.12}, here {new_code:.12}), "
+            "which later ones would not compare with; go back to that code, or begin anew with "
+            "--restart"
         )

@@ -7,8 +7,9 @@ from pipeline.search.journal import JOURNAL_NAME, Journal, read_journal
 from pipeline.search.study_folder import open_study_folder, read_study
 
 
-def _describe(kimg):
-    return {"identity": {"study": "small", "max_kimg": kimg}, "section": {}}
+def _describe(kimg, code="c0de"):
+    identity = {"study": "small", "max_kimg": kimg, "code_digest": code * 16}
+    return {"identity": identity, "section": {}}
 
 
 def test_another_study_is_refused_with_the_difference(tmp_path):
@@ -27,6 +28,18 @@ def test_another_study_is_refused_with_the_difference(tmp_path):
     with open_study_folder(tmp_path, _describe(2), restart=True):
         assert read_journal(tmp_path / JOURNAL_NAME) == []
     assert read_study(tmp_path)["identity"]["max_kimg"] == 2
+
+
+def test_trials_of_other_code_are_not_added_to(tmp_path):
+    with open_study_folder(tmp_path, _describe(1)):
+        pass
+    with (
+        pytest.raises(
+            UserError, match=r"of other training code \(c0dec0dec0de, here babebabebabe\)"
+        ),
+        open_study_folder(tmp_path, _describe(1, "babe")),
+    ):
+        pass
 
 
 def test_two_drivers_are_not_let_in(tmp_path):
