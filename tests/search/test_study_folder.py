@@ -34,9 +34,7 @@ def test_trials_of_other_code_are_not_added_to(tmp_path):
     with open_study_folder(tmp_path, _describe(1)):
         pass
     with (
-        pytest.raises(
-            UserError, match=r"of other training code \(c0dec0dec0de, here babebabebabe\)"
-        ),
+        pytest.raises(UserError, match=r"other training code \(c0dec0dec0de, here babebabe"),
         open_study_folder(tmp_path, _describe(1, "babe")),
     ):
         pass
