@@ -19,7 +19,8 @@ export PATH="$PWD/.venv/bin:$PATH"
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # without it a restart after a failure may hang
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
 [ "$#" -gt 0 ] || set -- --shards data/shards --reference data/reference --out data/model
-first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) || exit 2
+# sed reads all: a pipe that closes early would end scontrol, and pipefail the script.
+first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p) || exit 2
 
 is_preempted=
 # shellcheck disable=SC2317

@@ -1,5 +1,7 @@
 """Fixtures that several rooms share."""
 
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,22 @@ def digits_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def default_params() -> dict:
     """The content of the project's own params.yaml."""
     return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def mount_disk() -> Iterator[Callable[[Path, str], Path]]:
+    """Mounts an empty file system of a size such as `8m` on a new folder, and gives the folder."""
+    mounted = []
+
+    def mount(folder: Path, size: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -50,7 +50,7 @@ def find_section(params: Params, request: Request) -> StudySection:
         changes |= {
             "params": {**section.params, **smoke.params},
             "max_kimg": smoke.max_kimg,
-            "report_kimg": smoke.report_kimg,
+            "report_kimg": min(smoke.report_kimg, request.max_kimg or smoke.max_kimg),
             "grace_kimg": None,
             "seeds": smoke.seeds[:1] if section.scheduler == "pbt" else smoke.seeds,
             "num_trials": min(smoke.num_trials, section.num_trials or smoke.num_trials),

@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 
 import pytest
 import torch
@@ -18,16 +17,9 @@ KEY = "k" * 64
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path, mount_disk):
     """A file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    return mount_disk(tmp_path / "disk", "4m")
 
 
 def state_at(nimg: int, num_bytes: int) -> dict:

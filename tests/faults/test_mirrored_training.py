@@ -3,7 +3,6 @@
 import re
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
@@ -167,17 +166,11 @@ def test_sigterm_twice_beside_a_slow_server(project, server, undisturbed):
 
 
 @pytest.fixture
-def small_disk(make_project):
+def small_disk(make_project, mount_disk):
     """A project whose runs lie in a file system of 8 MiB."""
     project = make_project("small")
-    disk = project.folder / "runs"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
-    mounted = subprocess.run(mount, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
-    yield project
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    mount_disk(project.folder / "runs", "8m")
+    return project
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_job_queues_itself_again_and_goes_on(submit, make_project):  # noqa: F81
     params["train"]["total_kimg"] = 0.8
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
     job = submit(project)
-    wait_for(project.checkpoints)
+    wait_for(lambda: project.checkpoints() or job.poll() is not None)
     job.send_signal(signal.SIGUSR1)  # Slurm, before the time is up
     output, _ = job.communicate(timeout=120)
     assert job.returncode == 0, output

@@ -12,24 +12,6 @@ from tests.search.conftest import end
 REPORTS_KIMG = [0.08, 0.16, 0.24, 0.32, 0.4, 0.48]
 
 
-@pytest.fixture
-def small_disk():
-    """Mounts a small file system on a folder."""
-    mounted = []
-
-    def make(folder, size):
-        folder.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        done = subprocess.run(mount, capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"cannot mount a small file system: {done.stderr.strip()}")
-        mounted.append(folder)
-
-    yield make
-    for folder in mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def _enlarge(folder):
     subprocess.run(["mount", "-o", "remount,size=100m", str(folder)], check=True)
 
@@ -41,9 +23,9 @@ def _assert_complete(project):
         assert [kimg for kimg, _ in trial["reports"]] == pytest.approx(REPORTS_KIMG)
 
 
-def test_trials_that_found_no_room_go_on_when_there_is_some(make_project, joined, small_disk):
+def test_trials_that_found_no_room_go_on_when_there_is_some(make_project, joined, mount_disk):
     project = make_project("runs", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
-    small_disk(project.folder / "runs", "900k")
+    mount_disk(project.folder / "runs", "900k")
     code, output = end(project.start())
     failed = [t for t in project.results()["trials"] if t["status"] == "failed"]
     assert failed
@@ -57,9 +39,9 @@ def test_trials_that_found_no_room_go_on_when_there_is_some(make_project, joined
     _assert_complete(project)
 
 
-def test_a_study_without_room_for_its_journal_goes_on_too(make_project, joined, small_disk):
+def test_a_study_without_room_for_its_journal_goes_on_too(make_project, joined, mount_disk):
     project = make_project("study", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
-    small_disk(project.folder / "reports", "32k")
+    mount_disk(project.folder / "reports", "32k")
     code, output = end(project.start())
     assert code == 2, output
     assert "Traceback" not in output
@@ -71,8 +53,8 @@ def test_a_study_without_room_for_its_journal_goes_on_too(make_project, joined, 
     _assert_complete(project)
 
 
-def test_an_event_without_room_leaves_the_journal_whole(tmp_path, small_disk):
-    small_disk(tmp_path / "disk", "8k")
+def test_an_event_without_room_leaves_the_journal_whole(tmp_path, mount_disk):
+    mount_disk(tmp_path / "disk", "8k")
     path = tmp_path / "disk" / "journal.jsonl"
     journal = Journal(path)
     journal.append({"event": "a", "id": "x"})

@@ -79,6 +79,8 @@ def test_request_replaces_a_studys_own_values():
         find_section(params, Request(study="ttur", num_trials=0))
     with pytest.raises(UserError, match=r"study ttur: report_kimg = 2, grace_kimg = 4 and max"):
         find_section(params, Request(study="ttur", max_kimg=3.0))
+    short = find_section(params, Request(study="ttur", max_kimg=0.4, smoke=True))
+    assert (short.max_kimg, short.report_kimg) == (0.4, 0.4)
 
 
 def _make(manifest, **changes):

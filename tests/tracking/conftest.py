@@ -45,7 +45,7 @@ class Server:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not self._answers():
             assert time.monotonic() < end, (self.folder / "server.log").read_text()
             assert self._process.poll() is None, (self.folder / "server.log").read_text()
@@ -59,7 +59,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as reply:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=20) as reply:
                 return reply.status == 200
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False

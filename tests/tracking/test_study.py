@@ -41,9 +41,12 @@ def trial(number, folder, status, nimg, value):
 
 
 def runs_of(uri, experiment):
+    """Trials by id and the study's own run; the server has runs of other tests too."""
     client = connect(uri)
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-    return client, {run.data.tags.get("trial", "study"): run for run in found}
+    tags = [run.data.tags for run in found]
+    names = [tag.get("trial", tag.get("role")) for tag in tags]
+    return client, {name: run for name, run in zip(names, found, strict=True) if name}
 
 
 def test_a_server_that_dies_in_a_study_misses_nothing_once_it_is_back(tmp_path, server, capfd):
