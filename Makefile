@@ -14,7 +14,7 @@ repro: setup
 # ones spin. A test that fails is tried twice more, and each time shows as R: on crowded cores real
 # processes may miss their time.
 test: setup check
-	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --reruns 2
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --reruns 2 -rR
 
 check: setup
 	ruff check .
