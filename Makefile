@@ -11,10 +11,11 @@ repro: setup
 	dvc repro
 
 # Many tests wait for processes of their own, so three run side by side; one thread each, lest idle
-# ones spin. A test that fails is tried twice more, and each time shows as R: on crowded cores real
-# processes may miss their time.
+# ones spin. Files in their own order mix quick and long ones: by numbers of tests the long come last
+# and together. A test that fails is tried twice more, and each time shows as R: on crowded cores
+# real processes may miss their time.
 test: setup check
-	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --reruns 2 -rR
+	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 2 -rR
 
 check: setup
 	ruff check .
