@@ -5,19 +5,12 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.search.results import ConfigResult, StudyResults, mean_interval
+from pipeline.search.results import ConfigResult, StudyResults, in_order, mean_interval
 
 
 def ranked(results: StudyResults) -> tuple[ConfigResult, ...]:
-    """Configurations with a value, the best first; the first is `results.best`.
-
-    Those that were trained to the end with every seed come before those that were not: a mean over
-    fewer seeds is the more easily a lucky one.
-    """
-    sign = 1 if results.mode == "min" else -1
-    known = [(config, config.value) for config in results.configs if config.value is not None]
-    order = sorted(known, key=lambda pair: (not pair[0].is_complete, sign * pair[1]))
-    return tuple(config for config, _ in order)
+    """Configurations with a value, the best first; the first is `results.best`."""
+    return in_order(results.configs, results.mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +25,7 @@ class Difference:
 
 def difference(config: ConfigResult, other: ConfigResult) -> Difference | None:
     """The values of `config` minus those of `other`; None where they share no seed."""
-    ours, theirs = _by_seed(config), _by_seed(other)
+    ours, theirs = config.values, other.values
     values = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if not values:
         return None
@@ -41,7 +34,7 @@ def difference(config: ConfigResult, other: ConfigResult) -> Difference | None:
 
 def values_of(config: ConfigResult) -> tuple[float, ...]:
     """Final values of the trials that were trained to the end, one a seed."""
-    return tuple(_by_seed(config).values())
+    return tuple(config.values.values())
 
 
 def varied(results: StudyResults) -> tuple[str, ...]:
@@ -74,8 +67,3 @@ def rungs_kimg(section: dict[str, Any]) -> tuple[float, ...]:
         rungs.append(kimg)
         kimg *= section["reduction_factor"]
     return tuple(rungs)
-
-
-def _by_seed(config: ConfigResult) -> dict[int, float]:
-    ends = [trial for trial in config.trials if trial.status == "complete"]
-    return {trial.seed: trial.value for trial in ends if trial.value is not None}

@@ -35,7 +35,12 @@ class ConfigResult:
     @property
     def is_complete(self) -> bool:
         """Whether every seed was trained to the end and has a value."""
-        return all(t.status == "complete" and t.value is not None for t in self.trials)
+        return len(self.values) == len(self.trials)
+
+    @property
+    def values(self) -> dict[int, float]:
+        """Final values by seed, of the trials that were trained to the end."""
+        return final_values(self.trials)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,7 @@ def study_results(folder: Path) -> StudyResults:
         dataset_digest=identity["dataset_digest"],
         trials=tuple(history.trials.values()),
         configs=configs,
-        best=_best(configs, section["mode"]),
+        best=next(iter(in_order(configs, section["mode"])), None),
     )
 
 
@@ -119,7 +124,7 @@ def config_results(history: History, lowest: float = -math.inf) -> tuple[ConfigR
     results = []
     for index in sorted({trial.index for trial in history.trials.values()}):
         trials = tuple(history.of_index(index))
-        values = [t.value for t in trials if t.status == "complete" and t.value is not None]
+        values = list(final_values(trials).values())
         results.append(
             ConfigResult(
                 index=index,
@@ -130,6 +135,24 @@ def config_results(history: History, lowest: float = -math.inf) -> tuple[ConfigR
             )
         )
     return tuple(results)
+
+
+def in_order(configs: Sequence[ConfigResult], mode: str) -> tuple[ConfigResult, ...]:
+    """Those with a value, the best first.
+
+    Those that were trained to the end with every seed come before those that were not: a mean over
+    fewer seeds is the more easily a lucky one.
+    """
+    sign = 1 if mode == "min" else -1
+    known = [(config, config.value) for config in configs if config.value is not None]
+    order = sorted(known, key=lambda pair: (not pair[0].is_complete, sign * pair[1]))
+    return tuple(config for config, _ in order)
+
+
+def final_values(trials: Sequence[Trial]) -> dict[int, float]:
+    """By seed, of the trials that were trained to the end and have one."""
+    ends = [trial for trial in trials if trial.status == "complete"]
+    return {trial.seed: trial.value for trial in ends if trial.value is not None}
 
 
 def mean_interval(values: Sequence[float], lowest: float) -> tuple[float, float] | None:
@@ -162,14 +185,6 @@ def format_table(results: StudyResults) -> str:
     failed = [trial for trial in results.trials if trial.status == "failed"]
     lines += [f"{trial.id} failed: {trial.message}" for trial in failed]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _best(configs: tuple[ConfigResult, ...], mode: str) -> ConfigResult | None:
-    candidates = [c for c in configs if c.is_complete] or [
-        c for c in configs if c.value is not None
-    ]
-    sign = 1 if mode == "min" else -1
-    return min(candidates, key=lambda c: sign * (c.value or 0.0), default=None)
 
 
 def _lowest(metric: str) -> float:
