@@ -17,6 +17,7 @@ from pipeline.storage.process_lock import LockedError, locked
 STUDY_NAME = "study.json"
 _LOCK_NAME = "lock"
 _CODE = "code_digest"
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _ROOM_CURE = "free some, then run the same command to go on"
 
 
@@ -61,17 +62,13 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _LOCK_NAME).touch()
-        return
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        reason = error.strerror
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in _UNWRITABLE:
             raise
-        reason = error.strerror
-    raise UserError(
-        f"{folder} cannot be written: {reason}; mend that, or name another project folder with "
-        "--project"
-    )
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror}; mend that, or name another project "
+            "folder with --project"
+        ) from error
 
 
 def read_study(folder: Path) -> dict[str, Any]:
