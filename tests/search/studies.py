@@ -46,10 +46,12 @@ def study(**changes: Any) -> Study:
     )
 
 
-def trial_events(index: int, config: dict[str, Any], *values: float | None, end: str = "") -> list:
-    """A trial of seed 0 with a report each kimg, and its end."""
-    key = f"{index:03d}-s0"
-    events: list = [{"event": "trial", "id": key, "index": index, "seed": 0, "config": config}]
+def trial_events(
+    index: int, config: dict[str, Any], *values: float | None, end: str = "", seed: int = 0
+) -> list:
+    """A trial with a report each kimg, and its end."""
+    key = f"{index:03d}-s{seed}"
+    events: list = [{"event": "trial", "id": key, "index": index, "seed": seed, "config": config}]
     for i, value in enumerate(values, start=1):
         events.append({"event": "report", "id": key, "kimg": float(i), "value": value})
     if end:

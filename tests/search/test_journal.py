@@ -67,12 +67,7 @@ def test_a_trial_whose_processes_died_gets_another_time():
 def test_mean_and_interval_over_seeds():
     events = []
     for seed, value in enumerate((10.0, 11.0, 12.0)):
-        key = f"000-s{seed}"
-        events += [
-            {"event": "trial", "id": key, "index": 0, "seed": seed, "config": {"a": 1}},
-            {"event": "report", "id": key, "kimg": 1.0, "value": value},
-            {"event": "end", "id": key, "status": "complete"},
-        ]
+        events += trial_events(0, {"a": 1}, value, end="complete", seed=seed)
     (result,) = config_results(fold(events))
     assert result.value == 11.0
     # Student's t with 2 degrees of freedom: 4.302653 times 1 / sqrt(3).

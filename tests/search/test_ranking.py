@@ -5,6 +5,7 @@ import pytest
 from pipeline.search.history import fold
 from pipeline.search.ranking import difference, values_of
 from pipeline.search.results import config_results
+from tests.search.studies import trial_events
 
 
 def _configs(*values):
@@ -12,14 +13,8 @@ def _configs(*values):
     events = []
     for index, per_seed in enumerate(values):
         for seed, value in enumerate(per_seed):
-            key = f"{index:03d}-s{seed}"
-            made = {"id": key, "index": index, "seed": seed, "config": {"a": index}}
-            status = "stopped" if value is None else "complete"
-            events += [
-                {"event": "trial", **made},
-                {"event": "report", "id": key, "kimg": 1.0, "value": value or 0.5},
-                {"event": "end", "id": key, "status": status},
-            ]
+            end = "stopped" if value is None else "complete"
+            events += trial_events(index, {"a": index}, value or 0.5, end=end, seed=seed)
     return config_results(fold(events))
 
 
