@@ -5,6 +5,7 @@ Importing mlflow takes seconds and is left to `connect`, so that naming an addre
 
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,21 @@ def reason(error: BaseException) -> str:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return f"{' '.join(str(error).split()) or type(error).__name__:.300}"
+
+
+@contextmanager
+def forgiving(uri: str, trouble: str, outlook: str = "") -> Iterator[None]:
+    """A context in which whatever ails the store at `uri` costs a line on stderr and no work.
+
+    The line says what `trouble` it is, why, and what comes of it.
+    """
+    try:
+        yield
+    except Exception as error:  # MLflow and what it stands on raise all kinds
+        end = outlook and f"; {outlook}"
+        print(
+            f"mlflow at {without_credentials(uri)} {trouble}: {reason(error)}{end}", file=sys.stderr
+        )
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -11,9 +10,8 @@ from pipeline.errors import UserError
 from pipeline.tracking.connection import (
     connect,
     experiment_id,
-    reason,
+    forgiving,
     resolve_uri,
-    without_credentials,
 )
 from pipeline.tracking.generator_registry import register
 from pipeline.tracking.mirror import Mirror
@@ -177,15 +175,9 @@ class FinishedRun:
         return self._attempt(what, lambda: action(client, run_id))
 
     def _attempt(self, what: str, action: Callable[[], T]) -> T | None:
-        try:
+        with forgiving(self._uri or "", f"did not take {what}"):
             return action()
-        except Exception as error:  # whatever ails MLflow, the stage's result is good
-            print(
-                f"mlflow at {without_credentials(self._uri or '')} did not take {what}: "
-                f"{reason(error)}",
-                file=sys.stderr,
-            )
-            return None
+        return None
 
 
 def open_run(

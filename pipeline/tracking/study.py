@@ -6,18 +6,16 @@ then show the parent alone.
 """
 
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.tracking.connection import (
     connect,
     experiment_id,
-    reason,
+    forgiving,
     resolve_uri,
-    without_credentials,
 )
 from pipeline.tracking.jsonl import STATS_NAME
 from pipeline.tracking.mirror import STATUSES, Mirror
@@ -110,9 +108,8 @@ def sync_study(
     run_ids |= {id: run_id for id, run_id in known.items() if run_id is not None}
 
     view: str | None = None
-
-    def send() -> None:
-        nonlocal view
+    outlook = "the next call for it sends what is missing"
+    with forgiving(address, "did not take all of the study", outlook):
         client = connect(address)
         id = experiment_id(client, address, experiment)
         runs = _runs(client, id)
@@ -124,8 +121,6 @@ def sync_study(
                 run_ids[trial.id] = _send_trial(client, summary.name, trial, identity)
         _send_summary(client, id, summary)
         view = view_address(id)
-
-    _attempt(address, send)
     return Synced(run_ids=run_ids, view=view)
 
 
@@ -247,14 +242,3 @@ def _send_summary(client: "MlflowClient", experiment: str, summary: StudySummary
     for picture in summary.pictures:
         client.log_artifact(run_id, str(picture), "pictures")
     client.set_terminated(run_id, "FINISHED" if summary.is_finished else "KILLED")
-
-
-def _attempt(address: str, send: Callable[[], Any]) -> None:
-    try:
-        send()
-    except Exception as error:  # whatever ails MLflow, the study's results are good
-        print(
-            f"mlflow at {without_credentials(address)} did not take all of the study: "
-            f"{reason(error)}; the next call for it sends what is missing",
-            file=sys.stderr,
-        )

@@ -1,13 +1,12 @@
 """The MLflow runs of a study: one experiment for all, made before many processes use it."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.tracking.connection import (
     connect,
     experiment_id,
-    reason,
+    forgiving,
     resolve_uri,
     without_credentials,
 )
@@ -28,34 +27,22 @@ def prepare_experiment(uri: str | None, name: str, view: str) -> None:
     an address that is none.
     """
     address = resolve_uri(uri)
-    try:
+    outlook = "the trials' records are kept and sent when it does"
+    with forgiving(address, "does not answer", outlook):
         client = connect(address)
-        id = experiment_id(client, address, name)
-        client.set_experiment_tag(id, VIEW_TAG, view)
-    except Exception as error:  # whatever ails MLflow, the study goes on
-        print(
-            f"mlflow at {without_credentials(address)} does not answer: {reason(error)}; the "
-            "trials' records are kept and sent when it does",
-            file=sys.stderr,
-        )
+        client.set_experiment_tag(experiment_id(client, address, name), VIEW_TAG, view)
 
 
 def retire_trials(uri: str | None, run_ids: Iterable[str]) -> None:
     """Takes runs of a study that is begun anew out of its view; a server may fail to."""
     address = resolve_uri(uri)
-    try:
+    with forgiving(address, "still shows earlier trials beside the new ones"):
         client = connect(address)
         for id in run_ids:
             trial = client.get_run(id).data.tags.get(TRIAL_TAG)
             if trial is not None:
                 client.set_tag(id, FORMER_TRIAL_TAG, trial)
                 client.delete_tag(id, TRIAL_TAG)
-    except Exception as error:  # whatever ails MLflow, the study goes on
-        print(
-            f"mlflow at {without_credentials(address)} still shows earlier trials beside the new "
-            f"ones: {reason(error)}",
-            file=sys.stderr,
-        )
 
 
 def shown_address(uri: str | None) -> str:
