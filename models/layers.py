@@ -7,6 +7,8 @@ from torch import nn
 from models.resampling import conv3x3, conv3x3_downsample, upsample_conv3x3
 from models.spectral_norm import SpectralLayer
 
+_CONVOLUTIONS = {None: conv3x3, "up": upsample_conv3x3, "down": conv3x3_downsample}
+
 
 class Conv3x3(SpectralLayer):
     """3x3 convolution with zero padding, optionally folded with a 2x resampling."""
@@ -22,13 +24,10 @@ class Conv3x3(SpectralLayer):
         self.resample = resample
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self._convolve = {None: conv3x3, "up": upsample_conv3x3, "down": conv3x3_downsample}[
-            resample
-        ]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, I, H, W) -> (B, O, sH, sW), s = 1, 2 (up) or 1/2 (down)."""
-        return self._convolve(x, self.effective_weight(), self.bias)
+        return _CONVOLUTIONS[self.resample](x, self.effective_weight(), self.bias)
 
 
 class Conv1x1(SpectralLayer):

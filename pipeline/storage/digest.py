@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_sources(root: Path, patterns: Iterable[str], leave_out: Collection[str] = ()) -> str:
+def digest_sources(root: Path, patterns: Iterable[str]) -> str:
     """Hex SHA-256 over names and contents of the files below `root` that match a pattern."""
     paths = sorted(path for pattern in patterns for path in root.glob(pattern))
     names = {str(path.relative_to(root)): path for path in paths}
-    return digest_json({n: sha256_file(path) for n, path in names.items() if n not in leave_out})
+    return digest_json({name: sha256_file(path) for name, path in names.items()})
 
 
 def digest_json(content: Any) -> str:
