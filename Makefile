@@ -30,7 +30,7 @@ ui: setup
 
 # Lists the run folders; KEEP=N prunes all but the newest N.
 clean-runs: setup
-	python -m pipeline.training.prune runs $(if $(KEEP),--keep $(KEEP))
+	python -m pipeline.runs.prune runs $(if $(KEEP),--keep $(KEEP))
 
 setup: $(VENV)/.installed
 

@@ -13,7 +13,7 @@ try:  # this file may lie anywhere: a cluster has it in the home folder
     from pipeline.config.overrides import read_assignment
     from pipeline.config.params import describe
     from pipeline.config.search import SearchSection, SmokeSection, StudySection
-    from pipeline.search.command import Command, apply_best, dry_run, enter_project, run
+    from pipeline.jobs.study import Command, apply_best, dry_run, enter_project, run
     from pipeline.search.plan import Request
     from stages.entry import run_stage
 except ModuleNotFoundError as missing:

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from sklearn.datasets import load_sample_images
 
-from pipeline.evaluation.crew import Crew, blocks_of
+from pipeline.config.extractors import BF16
+from pipeline.evaluation.executor import Crew, blocks_of
 from pipeline.evaluation.extractors.extractor import INCEPTION, Extractor
 from pipeline.evaluation.extractors.inception import open_inception
-from pipeline.evaluation.extractors.names import BF16
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipeline.data.decode import decode
-from pipeline.data.recipe import Recipe
-from pipeline.data.shard_task import ShardTask, make_shard
+from pipeline.data.ingest.decode import decode
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.shard_task import ShardTask, make_shard
 from pipeline.data.sources.image_folder import open_image_folder
 
 RESOLUTION = 128

@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.loader_data import drop_from_page_cache, write_raw, write_shards
 from benchmarks.loader_peers import PeerBatches, find_peers
-from pipeline.data.batches import Batches
-from pipeline.data.block_order import GlobalOrder
-from pipeline.data.reader import Rows, open_dataset
+from pipeline.data.loading.batches import Batches
+from pipeline.data.loading.block_order import GlobalOrder
+from pipeline.data.shards.reader import Rows, open_dataset
 
 _NUM_IMAGES = {128: 8000, 32: 64000}
 _NUM_SHARDS = 1000

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.manifest import (
+from pipeline.data.shards.manifest import (
     FORMAT_VERSION,
     Manifest,
     ShardEntry,
@@ -16,7 +16,7 @@ from pipeline.data.manifest import (
     identity_digest,
     write_manifest,
 )
-from pipeline.data.shard_file import write_shard
+from pipeline.data.shards.shard_file import write_shard
 from pipeline.storage.digest import sha256_file
 
 NUM_CLASSES = 10

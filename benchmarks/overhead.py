@@ -22,19 +22,19 @@ import torch
 
 from benchmarks.preset import Preset, PureSteps, load_preset
 from benchmarks.turns import EnoughError, Turns
-from pipeline.config.training import describe_system, runtime_settings
-from pipeline.data.batches import Batches
+from pipeline.core.allocator import keep_freed_memory
+from pipeline.data.loading.batches import Batches
+from pipeline.distributed.devices import choose_device
+from pipeline.distributed.interruption import Interruption
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.progress import Progress
+from pipeline.runs.run_output import RunOutput
+from pipeline.runs.settings import describe_system, runtime_settings
 from pipeline.tracking.opening import open_tracker
 from pipeline.training import loop
-from pipeline.training.allocator import keep_freed_memory
-from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.devices import choose_device
-from pipeline.training.interruption import Interruption
 from pipeline.training.loop import Writers, train
 from pipeline.training.meter import Meter
-from pipeline.training.progress import Progress
 from pipeline.training.reports import Reports
-from pipeline.training.run_output import RunOutput
 
 _KEY = "benchmark"
 _NEVER_KIMG = 10.0**9

@@ -9,10 +9,10 @@ import torch
 
 from models.ema import update_ema
 from pipeline.config.params import Params, load_params
-from pipeline.config.training import train_settings
-from pipeline.data.reader import Dataset, open_dataset
+from pipeline.data.shards.reader import Dataset, open_dataset
+from pipeline.distributed.context import Processes
+from pipeline.runs.settings import train_settings
 from pipeline.training.draws import draw_for_d, draw_for_g
-from pipeline.training.processes import Processes
 from pipeline.training.settings import TrainSettings
 from pipeline.training.state import TrainState
 from pipeline.training.steps import d_step, g_step

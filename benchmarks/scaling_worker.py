@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.preset import PureSteps
-from pipeline.launching.group import process_group
-from pipeline.training.allocator import keep_freed_memory
+from pipeline.core.allocator import keep_freed_memory
+from pipeline.distributed.context import Processes
+from pipeline.distributed.group import process_group
+from pipeline.distributed.stop_sync import StopVotes
 from pipeline.training.player import Player
-from pipeline.training.processes import Processes
 from pipeline.training.settings import TrainSettings
-from pipeline.training.votes import StopVotes
 
 WORLD_SIZE = 2
 _JOIN_S = 120.0

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 import yaml
 
-from pipeline.data.ingest import write_dataset
-from pipeline.data.recipe import Recipe
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.sources.select import open_source
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 
@@ -135,8 +135,8 @@ def _images_per_s(project: Path) -> float:
     import torch
 
     from pipeline.config.params import load_params
-    from pipeline.config.training import runtime_settings, train_settings
-    from pipeline.data.reader import open_dataset
+    from pipeline.data.shards.reader import open_dataset
+    from pipeline.runs.settings import runtime_settings, train_settings
     from pipeline.training.loop import train
 
     torch.set_num_threads(1)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.preset import PureSteps
+from pipeline.distributed.interruption import Interruption
 from pipeline.tracking.jsonl import STATS_NAME
-from pipeline.training.interruption import Interruption
 
 _WARM_UP = 20  # steps
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.config.params import describe
 from pipeline.config.section import Section
-from pipeline.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from pipeline.core.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 
 
 def stage_parser(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pipeline.config.metric_sections import EvaluateSection
 from pipeline.config.params import load_params
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.distributed.launch import launch
 from pipeline.evaluation.evaluate import EvaluationFiles
-from pipeline.launching.evaluation_worker import EvaluatePaths, evaluate_in_group
-from pipeline.launching.launch import launch
-from pipeline.launching.series_worker import SeriesPaths, score_series_in_group
+from pipeline.jobs.evaluate import EvaluatePaths, evaluate_in_group
+from pipeline.jobs.series import SeriesPaths, score_series_in_group
 from stages.entry import run_stage, stage_parser
 from stages.score_images import add_image_options, score_images
 

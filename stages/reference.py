@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.config.metric_sections import ReferenceSection
 from pipeline.config.params import load_params
-from pipeline.launching.launch import launch
-from pipeline.launching.reference_worker import ReferencePaths, make_references_in_group
+from pipeline.distributed.launch import launch
+from pipeline.jobs.reference import ReferencePaths, make_references_in_group
 from stages.entry import run_stage, stage_parser
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.config.sections import ReportSection
-from pipeline.reporting.build import ReportOutputs, build_report
+from pipeline.jobs.report import make_report
+from pipeline.reporting.build import ReportOutputs
 from pipeline.reporting.inputs import ReportPaths
-from pipeline.tracking.finished_run import open_run
 from stages.entry import run_stage, stage_parser
 
 
@@ -28,8 +28,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
     paths = parser.parse_args()
 
-    params = load_params()
-    build_report(
+    make_report(
+        load_params(),
         ReportPaths(
             model=paths.model,
             metrics=paths.metrics,
@@ -38,19 +38,7 @@ def main() -> None:
             shards=paths.shards,
         ),
         ReportOutputs(page=paths.out, curves=paths.curves, figures=paths.figures),
-        samples_per_class=params.report.samples_per_class,
-        attention_samples=params.report.attention_samples,
     )
-    run = open_run(
-        paths.model,
-        tracker=params.runtime.tracker,
-        uri=params.runtime.tracking_uri,
-        experiment=params.runtime.experiment,
-        runs_dir=Path(params.runtime.runs_dir),
-    )
-    attention = paths.figures / "attention.png"
-    run.log_report(paths.out, images={"attention": attention} if attention.exists() else None)
-    run.register_generator(paths.model / "generator.safetensors")
 
 
 if __name__ == "__main__":

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.config.evaluation import evaluate_settings
+from pipeline.config.extractors import check_extractors
 from pipeline.config.params import Params, load_params
-from pipeline.errors import UserError
-from pipeline.evaluation.extractors.names import check_extractors
-from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, weight_sources
-from pipeline.evaluation.foreign.open_origin import LAYOUTS
-from pipeline.evaluation.foreign.score import (
+from pipeline.core.errors import UserError
+from pipeline.distributed.devices import choose_device
+from pipeline.evaluation.external.open_origin import LAYOUTS
+from pipeline.evaluation.external.score import (
     Scored,
     Scorer,
     score_against_dataset,
     score_against_images,
 )
+from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, weight_sources
+from pipeline.evaluation.from_params import evaluate_settings
 from pipeline.evaluation.measurements import lines
-from pipeline.training.devices import choose_device
 
 _PARAMS = Path("params.yaml")
 _SHARDS = Path("data/shards")

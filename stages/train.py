@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.config.params import load_params
 from pipeline.config.sections import ModelSection, RuntimeSection, TrainSection
-from pipeline.launching.launch import launch
-from pipeline.launching.worker import TrainPaths, train_in_group
+from pipeline.distributed.launch import launch
+from pipeline.runs.train import TrainPaths, train_in_group
 from stages.entry import run_stage, stage_parser
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.data.ingest import write_dataset
-from pipeline.data.recipe import Recipe
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.sources.select import open_source
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.verify import verify_shards
+from pipeline.data.shards.verify import verify_shards
 from tests.conftest import ROOT
 from tests.data.remote_folder import remote_folder
 from tests.data.shard_folder import write_folder

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from pipeline.config.overrides import with_values
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 _WIDTH = 10_000  # no line is folded
 

@@ -10,8 +10,8 @@ from pydantic import (
     WrapValidator,
 )
 
+from pipeline.config.extractors import check_extractors, check_weights
 from pipeline.config.section import Section
-from pipeline.evaluation.extractors.names import check_extractors, check_weights
 
 MetricFamily = Literal[
     "fid", "is", "kid", "prc", "prdc", "intra-fid", "fid-infinity", "memorisation", "accuracy"

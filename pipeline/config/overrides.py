@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 def read_assignment(text: str) -> tuple[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Self, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pipeline.config.extractors import INCEPTION, network_of
 from pipeline.config.metric_sections import EvaluateSection, ReferenceSection
 from pipeline.config.overrides import with_values
 from pipeline.config.search import SearchSection
@@ -20,8 +21,7 @@ from pipeline.config.sections import (
     TrainSection,
 )
 from pipeline.config.system import resolve_system
-from pipeline.errors import UserError
-from pipeline.evaluation.extractors.names import INCEPTION, network_of
+from pipeline.core.errors import UserError
 
 # Keys of `data`, and the sources that know such columns.
 _COLUMNS = {

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.section import Float, Section
 from pipeline.config.sections import ModelSection, TrainSection
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 # What a study has keys of its own for.
 _OWN_KEYS = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.evaluation.crew import Crew
+from pipeline.core.randomness import generator_at
+from pipeline.evaluation.executor import Crew
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.intra_fid import (
     MIYATO_PER_CLASS,
@@ -13,11 +14,10 @@ from pipeline.evaluation.metrics.intra_fid import (
     class_features,
 )
 from pipeline.evaluation.passes import pass_over_generated
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sampling import Draw
 from pipeline.evaluation.settings import EvaluateSettings
-from pipeline.generator import SnapshotGenerator
-from pipeline.training.randomness import generator_at
+from pipeline.training.generator import SnapshotGenerator
 
 
 def draw_by_class(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.row_store import Float32, RowStore

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.manifest import Manifest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.class_draws import draw_by_class
-from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
+from pipeline.evaluation.executor import Crew
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.intra_fid import ClassDistances
@@ -16,13 +16,13 @@ from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, spread_ratio
 from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import RealSide, agree_on, open_real_side, open_snapshot
 from pipeline.evaluation.passes import Pass, pass_over_generated
-from pipeline.evaluation.real_facts import RealFacts
 from pipeline.evaluation.real_side import measure_real_side
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sample_files import write_samples
 from pipeline.evaluation.sampling import describe_labels, draw
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.versions import library_versions
-from pipeline.generator import SnapshotGenerator
+from pipeline.training.generator import SnapshotGenerator
 
 EMA_FILE = "generator.safetensors"
 RAW_FILE = "generator-raw.safetensors"

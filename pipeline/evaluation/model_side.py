@@ -17,12 +17,12 @@ from pipeline.evaluation.families.neighbourhoods import (
     measure_precision_recall,
 )
 from pipeline.evaluation.families.scores import measure_inception_score, measure_kid
-from pipeline.evaluation.floor import Floor
 from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.fid_infinity import FEWEST
 from pipeline.evaluation.metrics.intra_fid import ClassDistances
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.baseline import Floor
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 

@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.manifest import Manifest
-from pipeline.errors import UserError
-from pipeline.evaluation.crew import Crew
+from pipeline.config.extractors import extractor_name
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import Manifest
+from pipeline.evaluation.executor import Crew
 from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference_folder import (
+from pipeline.evaluation.reference.folder import (
     check_same_dataset,
     read_pixels,
     read_reference,
 )
-from pipeline.evaluation.reference_protocol import Reference
+from pipeline.evaluation.reference.protocol import Reference
 from pipeline.evaluation.settings import EvaluateSettings
-from pipeline.generator import SnapshotGenerator, load_generator
 from pipeline.storage.digest import sha256_file
+from pipeline.training.generator import SnapshotGenerator, load_generator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,10 +15,10 @@ import torch
 from tqdm import tqdm
 
 from models.generator import Generator
-from pipeline.data.order import rows_at
-from pipeline.data.reader import Rows
+from pipeline.data.loading.order import rows_at
+from pipeline.data.shards.reader import Rows
 from pipeline.evaluation.collector import Collected, Collector, Extracted, extract
-from pipeline.evaluation.crew import Crew, blocks_of
+from pipeline.evaluation.executor import Crew, blocks_of
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.spread import ClassSpread
 from pipeline.evaluation.sampling import BLOCK, Draw, generate

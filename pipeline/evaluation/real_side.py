@@ -12,7 +12,7 @@ from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.intervals import around_share
 from pipeline.evaluation.metrics.memorisation import split_halves
 from pipeline.evaluation.metrics.scores import IS_FORMULA
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 

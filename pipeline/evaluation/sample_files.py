@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.generator import SnapshotGenerator
-from pipeline.images import to_uint8
+from pipeline.core.images import to_uint8
+from pipeline.core.randomness import draw_inputs, generator_at
+from pipeline.evaluation.sample_grid import tile
 from pipeline.storage.atomic import atomic_write
-from pipeline.training.randomness import draw_inputs, generator_at
-from pipeline.training.sample_grid import tile
+from pipeline.training.generator import SnapshotGenerator
 
 GRID_FILE = "class_grid.png"
 ATTENTION_FILE = "attention.npz"

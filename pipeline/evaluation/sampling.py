@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from models.generator import Generator
-from pipeline.errors import UserError
-from pipeline.images import to_uint8
-from pipeline.training.randomness import generator_at
+from pipeline.core.errors import UserError
+from pipeline.core.images import to_uint8
+from pipeline.core.randomness import generator_at
 
 BLOCK = 100  # more are no faster on a CPU and fill the memory at full width
 

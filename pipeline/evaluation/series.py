@@ -8,9 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.manifest import Manifest
+from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.class_draws import draw_by_class
-from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.evaluate import (
     check_num_samples,
     common_protocol,
@@ -18,18 +17,19 @@ from pipeline.evaluation.evaluate import (
     measure_model,
 )
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
+from pipeline.evaluation.executor import Crew
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.metrics.frechet import FID_FORMULA
 from pipeline.evaluation.opened import RealSide, open_real_side, open_snapshot
 from pipeline.evaluation.passes import pass_over_generated
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sampling import draw
 from pipeline.evaluation.series_file import Point, Reported, Series, SeriesFile
 from pipeline.evaluation.settings import EvaluateSettings, SelectionSettings
-from pipeline.generator import SnapshotGenerator, load_generator
 from pipeline.storage.digest import digest_json, sha256_file
+from pipeline.training.generator import SnapshotGenerator, load_generator
 
 OnPoint = Callable[[Point], None]
 """Hears of every snapshot that was scored now, and of none that had been before."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.generator import Generator
-from pipeline.evaluation.crew import Crew
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
+from pipeline.evaluation.executor import Crew
 from pipeline.evaluation.metrics.frechet import FID_FORMULA
 from pipeline.evaluation.opened import RealSide
 from pipeline.evaluation.passes import pass_over_generated
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sampling import draw
 
 NUM_SAMPLES = 2000

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.data.manifest import Manifest
+from pipeline.data.shards.manifest import Manifest
 from pipeline.reporting.metric_kinds import EXTRACTORS, KINDS
 from pipeline.reporting.numbers import count
 from pipeline.reporting.published import (

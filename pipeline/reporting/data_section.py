@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.data.reader import Dataset
+from pipeline.data.shards.reader import Dataset
 from pipeline.reporting.pictures import Picture, from_array, picture
 
 _MAX_CLASSES = 20

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.data.reader import Dataset, open_dataset
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import Dataset, open_dataset
 from pipeline.tracking.jsonl import STATS_NAME, MetricsRecord, read_stats
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipeline.config.published import read_published
 from pipeline.reporting.attention_figure import SIDE, AttentionFigure
 from pipeline.reporting.beside_paper import beside_paper
 from pipeline.reporting.curves import Chart
@@ -19,6 +18,7 @@ from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.line_chart import line_chart, readout
 from pipeline.reporting.metric_table import metric_table
 from pipeline.reporting.numbers import count, duration, kimg, significant
+from pipeline.reporting.paper import read_published
 from pipeline.reporting.pictures import picture
 from pipeline.reporting.samples import banner, class_rows, moments
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.data.manifest import Manifest
-from pipeline.evaluation.extractors.names import INCEPTION
+from pipeline.config.extractors import INCEPTION
+from pipeline.data.shards.manifest import Manifest
 
 Read = Literal["paper", "repository", "second-hand", "unverified"]
 """Where a number was read; only `paper` and `repository` are its author's own words."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline.data.reader import Rows
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import Rows
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.numbers import kimg
 from pipeline.reporting.pictures import Picture, picture, strip

@@ -6,8 +6,8 @@ import ray
 from ray._private.state import state as ray_state
 
 from pipeline.config.search import StudySection
-from pipeline.errors import UserError
-from pipeline.launching.ray_resources import Resources, num_fitting, reserved, resources_text
+from pipeline.core.errors import UserError
+from pipeline.distributed.ray.resources import Resources, num_fitting, reserved, resources_text
 
 
 def bundle_of(section: StudySection) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.yaml_file import read_mapping
-from pipeline.errors import EXIT_USER_ERROR, UserError
+from pipeline.core.errors import EXIT_USER_ERROR, UserError
 from pipeline.search.ec2_request import node_mistakes
 
 _PLACEHOLDER = re.compile(r"REPLACE_\w+|<[A-Za-z][\w -]*>")

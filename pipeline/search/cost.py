@@ -14,12 +14,12 @@ import torch
 from models.discriminator import Discriminator
 from models.generator import Generator
 from pipeline.config.params import Params
-from pipeline.config.training import runtime_settings, train_settings
-from pipeline.data.reader import Dataset
+from pipeline.data.shards.reader import Dataset
+from pipeline.distributed.devices import choose_device
+from pipeline.runs.settings import runtime_settings, train_settings
 from pipeline.search.proposals import num_configs
 from pipeline.search.study import Config, Study
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
-from pipeline.training.devices import choose_device
 from pipeline.training.loop import train
 from pipeline.training.settings import TrainSettings
 

@@ -12,9 +12,10 @@ from typing import Any
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter
 
-from pipeline.errors import Preempted
-from pipeline.launching.ray_cluster import ray_cluster
-from pipeline.launching.ray_origin import Origin
+from pipeline.core.errors import Preempted
+from pipeline.distributed.interruption import Interruption
+from pipeline.distributed.ray.cluster import ray_cluster
+from pipeline.distributed.ray.driver_env import Origin
 from pipeline.search.capacity import bundle_of, trials_at_a_time
 from pipeline.search.failures import Failures
 from pipeline.search.journal import Event
@@ -25,7 +26,6 @@ from pipeline.search.schedulers import Halving, InOrder
 from pipeline.search.searcher import StudySearcher
 from pipeline.search.trial_group import Job
 from pipeline.search.trial_run import TrialRun
-from pipeline.training.interruption import Interruption
 
 _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.storage.lines import append_line, complete_lines, cut_torn_line
+from pipeline.core.errors import UserError
+from pipeline.storage.json_lines import append_line, complete_lines, cut_torn_line
 
 JOURNAL_NAME = "journal.jsonl"
 

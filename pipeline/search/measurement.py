@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from pipeline.data.manifest import Manifest
+from pipeline.config.extractors import extractor_name
+from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.extractors.extractor import metric_key
-from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.evaluation.small_protocol import NUM_SAMPLES, SEED, STEM
 
 

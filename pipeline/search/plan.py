@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.config.params import Params, override
 from pipeline.config.search import StudySection, change_study
-from pipeline.config.training import runtime_settings, train_settings
-from pipeline.data.manifest import Manifest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import Manifest
+from pipeline.runs.settings import runtime_settings, train_settings
 from pipeline.search.measurement import evaluated_metrics
 from pipeline.search.space import corners
 from pipeline.search.study import Study, default_metric

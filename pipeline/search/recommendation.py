@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config.edit import edited, yaml_text
 from pipeline.config.params import load_params
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.search.results import ConfigResult, study_results
 from pipeline.search.study_folder import read_study
 from pipeline.storage.atomic import write_text

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.extractors import extractor_name
 from pipeline.config.params import Params, override
 from pipeline.config.search import StudySection
 from pipeline.evaluation.extractors.extractor import metric_key
-from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.evaluation.small_protocol import STEM
-from pipeline.training.run_key import code_digest
+from pipeline.runs.run_key import code_digest
 
 # What may differ between two calls that go on with one study.
 _HOW = {"num_trials", "workers_per_trial", "resources_per_worker", "max_concurrent"}

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.search.journal import JOURNAL_NAME, Event, read_journal
 from pipeline.storage.atomic import write_json
 from pipeline.storage.disk_space import explain_full_folder
-from pipeline.storage.process_lock import LockedError, locked
+from pipeline.storage.locks import LockedError, locked
 
 STUDY_NAME = "study.json"
 _LOCK_NAME = "lock"

@@ -13,14 +13,14 @@ from ray.util import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pipeline.config.params import Params
-from pipeline.errors import Preempted, UserError
-from pipeline.launching.group import process_group
-from pipeline.launching.ray_origin import Origin
-from pipeline.launching.worker import Listening, train_in_group
+from pipeline.core.errors import Preempted, UserError
+from pipeline.distributed.context import Processes
+from pipeline.distributed.devices import choose_device
+from pipeline.distributed.group import process_group
+from pipeline.distributed.ray.driver_env import Origin
+from pipeline.runs.train import Listening, train_in_group
 from pipeline.search.study import Study
 from pipeline.search.trial_training import inheritance, trial_paths
-from pipeline.training.devices import choose_device
-from pipeline.training.processes import Processes
 
 _DEAD = 70  # exit code of a trial whose other processes are gone
 _GRACE_S = 15.0

@@ -8,16 +8,16 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from pipeline.errors import ObstacleError, Preempted, UserError
-from pipeline.launching.worker import Listening, TrainPaths, train_in_group
+from pipeline.core.errors import ObstacleError, Preempted, UserError
+from pipeline.distributed.context import Processes
+from pipeline.runs.checkpoint_files import checkpoint_name
+from pipeline.runs.inheritance import Inheritance
+from pipeline.runs.train import Listening, TrainPaths, train_in_group
 from pipeline.search.study import Study
 from pipeline.search.trial_name import short_keys, trial_name
 from pipeline.tracking.opening import RunLabel
 from pipeline.tracking.study_runs import SEED_TAG, STUDY_TAG, TRIAL_TAG, run_id_of
 from pipeline.tracking.study_view import CONFIG_PREFIX
-from pipeline.training.checkpoint_files import checkpoint_name
-from pipeline.training.inheritance import Inheritance
-from pipeline.training.processes import Processes
 from pipeline.training.settings import is_due, run_nimg
 
 PREEMPTED = "the study stopped this trial"

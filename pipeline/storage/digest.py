@@ -13,11 +13,16 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_sources(root: Path, patterns: Iterable[str]) -> str:
-    """Hex SHA-256 over names and contents of the files below `root` that match a pattern."""
-    paths = sorted(path for pattern in patterns for path in root.glob(pattern))
-    names = {str(path.relative_to(root)): path for path in paths}
-    return digest_json({name: sha256_file(path) for name, path in names.items()})
+def digest_sources(root: Path, sources: Iterable[str]) -> str:
+    """Hex SHA-256 over names and contents of Python files below `root`.
+
+    Each source is a file or a folder, all of whose Python files count.
+    """
+    paths: set[Path] = set()
+    for source in sources:
+        path = root / source
+        paths |= set(path.rglob("*.py")) if path.is_dir() else {path}
+    return digest_json({str(path.relative_to(root)): sha256_file(path) for path in sorted(paths)})
 
 
 def digest_json(content: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import ObstacleError
+from pipeline.core.errors import ObstacleError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

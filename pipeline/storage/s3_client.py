@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.s3_address import S3Address
 from pipeline.storage.s3_attempts import S3Limits
 from pipeline.storage.s3_errors import lasting_error

@@ -1,6 +1,6 @@
 """What an error of S3's means: try again, or tell the user what to do."""
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 _TRANSIENT_STATUS = (429, 500, 502, 503, 504)
 _TRANSIENT_CODES = {

@@ -5,7 +5,7 @@ import hashlib
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.s3_attempts import S3Limits, attempt
 from pipeline.storage.s3_errors import S3AnswerError, S3DamagedError
 

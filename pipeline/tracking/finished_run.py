@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking.connection import (
     connect,
     experiment_id,

@@ -12,9 +12,9 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from pipeline.errors import UserError
-from pipeline.generator import SnapshotGenerator, load_generator
-from pipeline.images import to_uint8
+from pipeline.core.errors import UserError
+from pipeline.core.images import to_uint8
+from pipeline.training.generator import SnapshotGenerator, load_generator
 
 _BATCH = 256
 

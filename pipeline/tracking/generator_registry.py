@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parents[2]
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
-# Rooms that opening and sampling a snapshot does not enter; each file would be one more request.
-_NOT_SERVED = ("config", "data", "evaluation", "reporting", "tracking")
+# Packages that loading a snapshot does not import; each file would be one more request.
+_NOT_SERVED = (
+    *("config", "data", "distributed", "evaluation", "tracking", "runs", "search", "reporting"),
+    "jobs",
+)
 _SNAPSHOT_TAG = "snapshot_sha256"
 
 

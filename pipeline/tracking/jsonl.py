@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.storage.lines import append_line, complete_lines, cut_torn_line
+from pipeline.core.errors import UserError
+from pipeline.storage.json_lines import append_line, complete_lines, cut_torn_line
 from pipeline.tracking.tracker import Outcome, Tracker
 
 STATS_NAME = "stats.jsonl"

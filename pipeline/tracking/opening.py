@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.data.manifest import Manifest
+from pipeline.core.environment import git_commit
+from pipeline.data.shards.manifest import Manifest
 from pipeline.storage.digest import sha256_file
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.tracking.mlflow import MlflowTracker
 from pipeline.tracking.run_identity import DATASET_DIGEST_TAG, RUN_KEY_TAG, DatasetInfo
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.environment import git_commit
 from pipeline.training.settings import TrainSettings
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from models.augmentation import NUM_DRAWS
-from pipeline.training.randomness import draw_inputs, generator_at
+from pipeline.core.randomness import draw_inputs, generator_at
 from pipeline.training.settings import TrainSettings
 
 

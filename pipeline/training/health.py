@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import torch
 
-from pipeline.errors import UserError
-from pipeline.training.processes import Processes
+from pipeline.core.errors import UserError
+from pipeline.distributed.context import Processes
 from pipeline.training.state import TrainState
 
 COLLAPSED_VARIETY = 0.05

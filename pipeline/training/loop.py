@@ -10,22 +10,22 @@ from dataclasses import dataclass
 
 from models.ema import update_ema
 from models.generator import Generator
-from pipeline.data.batches import Batches
-from pipeline.data.block_order import make_order
-from pipeline.data.reader import Rows
-from pipeline.images import from_uint8
+from pipeline.core.images import from_uint8
+from pipeline.data.loading.batches import Batches
+from pipeline.data.loading.block_order import make_order
+from pipeline.data.shards.reader import Rows
+from pipeline.distributed.context import Processes
+from pipeline.distributed.stop_sync import StopVotes
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.run_output import RunOutput
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.draws import draw_for_d, draw_for_g
 from pipeline.training.meter import Meter
-from pipeline.training.processes import Processes
 from pipeline.training.reports import LR_CUT, Reports, RolledBack
-from pipeline.training.run_output import RunOutput
 from pipeline.training.schedule import learning_rates_at
 from pipeline.training.settings import RuntimeSettings, TrainSettings, is_due, is_eval_due
 from pipeline.training.state import TrainState
 from pipeline.training.steps import d_step, g_step
-from pipeline.training.votes import StopVotes
 
 OnStatus = Callable[[int, dict[str, float], float], None]
 """Hears (nimg, metrics, elapsed_s) of every status."""

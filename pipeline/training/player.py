@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
-from pipeline.training.processes import Processes
+from pipeline.distributed.context import Processes
 
 
 class Player:

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.distributed.context import Processes
 from pipeline.training.health import CollapseWatch, check_equal_weights, find_breakdown
 from pipeline.training.meter import Meter
-from pipeline.training.processes import Processes
 from pipeline.training.settings import TrainSettings
 from pipeline.training.state import TrainState
 

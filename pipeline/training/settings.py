@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.configuration import DiscriminatorConfig, GeneratorConfig
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)

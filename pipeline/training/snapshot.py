@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from models.generator import Generator
 from models.standing import set_standing_statistics
+from pipeline.core.randomness import draw_inputs, generator_at
 from pipeline.storage.atomic import write_bytes
-from pipeline.training.randomness import draw_inputs, generator_at
 
 METADATA_KEY = "sagan-lab/generator/1"
 NUM_STANDING_BATCHES = 16

@@ -9,9 +9,9 @@ from torch.optim import Adam
 from models.discriminator import Discriminator
 from models.generator import Generator
 from models.normalization import StandingNorm
+from pipeline.core.randomness import generator_at
+from pipeline.distributed.context import Processes
 from pipeline.training.player import Player
-from pipeline.training.processes import Processes
-from pipeline.training.randomness import generator_at
 from pipeline.training.settings import TrainSettings
 
 WEIGHT_DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.float32}

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from pipeline.config.edit import edited, yaml_text
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 TEXT = """\
 # Head.
@@ -64,7 +64,7 @@ def test_a_block_becomes_one_line():
 
 
 def test_editing_the_project_s_own_file_keeps_all_other_lines():
-    from tests.import_closure import ROOT
+    from tests.support.project import ROOT
 
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     values = {"train.g_lr": 2.5e-4, "train.d_lr": 1e-3, "model.variant": "sagan-feat8"}

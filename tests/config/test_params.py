@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.config.params import Params, describe, load_params
 from pipeline.config.sections import RuntimeSection, TrainSection
-from pipeline.config.training import runtime_settings, train_settings
-from pipeline.data.manifest import read_manifest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import read_manifest
+from pipeline.runs.settings import runtime_settings, train_settings
 from tests.conftest import ROOT
 
 

@@ -8,10 +8,10 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from pipeline.config.params import load_params, override
 from pipeline.config.sections import ModelSection, TrainSection
-from pipeline.config.training import train_settings
-from pipeline.data.manifest import Manifest, Split, read_manifest
+from pipeline.data.shards.manifest import Manifest, Split, read_manifest
+from pipeline.jobs.study_smoke import DIGITS
+from pipeline.runs.settings import train_settings
 from pipeline.search.plan import Request, find_section, make_study
-from pipeline.search.smoke import DIGITS
 from tests.conftest import ROOT
 
 NOT_THE_DIGITS_OWN = {"on_nonfinite", "max_rollbacks", "order", "order_window"}

@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from pipeline.config.params import Params, load_params
-from pipeline.config.training import describe_system, train_settings
-from pipeline.data.manifest import read_manifest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import read_manifest
+from pipeline.runs.settings import describe_system, train_settings
 from pipeline.training.settings import TrainSettings
 
 

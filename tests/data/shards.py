@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.ingest import write_dataset
-from pipeline.data.manifest import Manifest
-from pipeline.data.recipe import Recipe
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.arrays import array_source
 from pipeline.data.sources.source import Source
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.manifest import Manifest, read_manifest
-from pipeline.data.reader import open_dataset
+from pipeline.data.shards.manifest import Manifest, read_manifest
+from pipeline.data.shards.reader import open_dataset
 from tests.evaluation.extractors.inception_weights import write_random_inception
 from tests.evaluation.subjects import write_model, write_real_side, write_stripes
 

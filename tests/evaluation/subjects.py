@@ -9,13 +9,13 @@ import torch
 
 from models.configuration import GeneratorConfig
 from models.generator import Generator
-from pipeline.data.ingest import write_dataset
-from pipeline.data.manifest import Manifest
-from pipeline.data.reader import Dataset
-from pipeline.data.recipe import Recipe
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.shards.manifest import Manifest
+from pipeline.data.shards.reader import Dataset
 from pipeline.data.sources.arrays import array_source
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import Made, make_references
+from pipeline.evaluation.reference.compute import Made, make_references
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
 
 NUM_CLASSES = 3

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import UserError
-from pipeline.evaluation.extractors.names import INCEPTION
+from pipeline.config.extractors import INCEPTION
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.storage.digest import sha256_file

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate

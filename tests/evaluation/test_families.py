@@ -9,18 +9,18 @@ import pytest
 
 from pipeline.evaluation import class_draws
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.crew import Crew
+from pipeline.evaluation.executor import Crew
 from pipeline.evaluation.measurements import Measurements, lines
 from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.model_side import measure_model_side
 from pipeline.evaluation.opened import open_real_side
-from pipeline.evaluation.real_facts import RealFacts
 from pipeline.evaluation.real_side import measure_real_side
-from pipeline.evaluation.reference_protocol import Reference, ReferenceProtocol
+from pipeline.evaluation.reference.protocol import Reference, ReferenceProtocol
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sampling import draw
 from pipeline.evaluation.settings import EvaluateSettings
-from pipeline.generator import load_generator
+from pipeline.training.generator import load_generator
 from tests.evaluation.conftest import Prepared
 
 NAMES = ("ant", "bee", "cat")

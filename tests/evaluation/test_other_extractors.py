@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import UserError
-from pipeline.evaluation.bf16_effect import describe_bf16_effect
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import open_dataset
+from pipeline.evaluation.reference.bf16_effect import describe_bf16_effect
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import SETTINGS, evaluate, read_outs
 from tests.evaluation.subjects import write_model, write_real_side, write_stripes

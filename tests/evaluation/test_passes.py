@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import Preempted, UserError
-from pipeline.evaluation.crew import Crew
+from pipeline.core.errors import Preempted, UserError
+from pipeline.data.shards.reader import open_dataset
+from pipeline.evaluation.executor import Crew
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.passes import pass_over_generated, pass_over_real
 from pipeline.evaluation.sampling import draw
-from pipeline.generator import load_generator
+from pipeline.training.generator import load_generator
 from tests.evaluation.conftest import Prepared
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
-from pipeline.evaluation.reference import Made
-from pipeline.evaluation.reference_folder import read_pixels, read_reference, write_pixels
+from pipeline.evaluation.reference.compute import Made
+from pipeline.evaluation.reference.folder import read_pixels, read_reference, write_pixels
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.subjects import write_real_side, write_stripes
 

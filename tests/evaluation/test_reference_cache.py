@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.feature_file import open_features, write_features
-from pipeline.data.reader import Dataset, dataset_of, open_dataset
-from pipeline.errors import UserError
-from pipeline.evaluation import reference_cache
-from pipeline.evaluation.reference import Made
-from pipeline.evaluation.reference_cache import ReferenceCache
-from pipeline.evaluation.reference_folder import read_reference
+from pipeline.core.errors import UserError
+from pipeline.data.shards.feature_file import open_features, write_features
+from pipeline.data.shards.reader import Dataset, dataset_of, open_dataset
+from pipeline.evaluation.reference import cache
+from pipeline.evaluation.reference.cache import ReferenceCache
+from pipeline.evaluation.reference.compute import Made
+from pipeline.evaluation.reference.folder import read_reference
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.subjects import write_real_side, write_stripes
 
@@ -83,8 +83,8 @@ def test_other_images_and_other_code_make_another(
     _make(dataset, tmp_path, "a")
     write_stripes(tmp_path / "shards", per_class=8, seed=1)
     assert _make(open_dataset(tmp_path / "shards"), tmp_path, "b").cached is None
-    sources = ("pipeline/images.py",)
-    monkeypatch.setattr(reference_cache, "RESULT_SOURCES", sources)
+    sources = ("pipeline/core/images.py",)
+    monkeypatch.setattr(cache, "RESULT_SOURCES", sources)
     assert _make(dataset, tmp_path, "c").cached is None
     assert len(_entries(tmp_path)) == 3
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.data.manifest import Manifest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.sampling import (
     Draw,
     describe_labels,
@@ -15,7 +15,7 @@ from pipeline.evaluation.sampling import (
     draw_latents,
     generate,
 )
-from pipeline.generator import load_generator
+from pipeline.training.generator import load_generator
 from tests.evaluation.subjects import write_model, write_stripes
 
 

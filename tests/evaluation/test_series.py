@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.manifest import Manifest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.series import score_series
 from pipeline.evaluation.series_file import Point, Series
 from pipeline.evaluation.settings import SelectionSettings
-from pipeline.evaluation.snapshot_search import find_snapshots
+from pipeline.runs.snapshot_search import find_snapshots
 from tests.conftest import ROOT
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import SETTINGS, evaluate

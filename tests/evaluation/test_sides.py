@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.evaluation.floor import choose_floor
 from pipeline.evaluation.real_side import real_splits
-from pipeline.evaluation.reference_folder import read_reference
+from pipeline.evaluation.reference.baseline import choose_floor
+from pipeline.evaluation.reference.folder import read_reference
 from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from pipeline.runs.checkpoint_files import checkpoint_name, is_intact, saved_nimgs
 from pipeline.tracking.jsonl import STATS_NAME, MetricsRecord, parse_record
-from pipeline.training.checkpoint_files import checkpoint_name, is_intact, saved_nimgs
 from tests.faults.conftest import COMMAND, Project, environment
 from tests.faults.frozen import poll
 

@@ -6,11 +6,11 @@ import re
 import pytest
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.runs.backup import RunMirror
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoint_files import Retention
 from pipeline.storage.s3 import S3Folder
-from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.checkpoint_files import Retention
-from pipeline.training.mirror import RunMirror
 from tests.storage.s3_server import serve_s3
 
 KEY = "k" * 64

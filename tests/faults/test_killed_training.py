@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.faults.conftest import environment, wait_for
-from tests.training.test_session import assert_equal_weights
+from tests.runs.test_session import assert_equal_weights
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from tests.faults.attempt import (
 )
 from tests.faults.conftest import COMMAND, Project, wait_for
 from tests.faults.frozen import frozen, poll
+from tests.runs.test_session import assert_equal_weights
 from tests.storage.s3_server import FaultyS3, serve_s3
-from tests.training.test_session import assert_equal_weights
 
 BATCH = 8
 INTERVAL = 3 * BATCH  # images between checkpoints

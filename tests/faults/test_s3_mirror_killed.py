@@ -10,10 +10,10 @@ import sys
 import pytest
 import torch
 
+from pipeline.runs.backup import RunMirror
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoint_files import Retention
 from pipeline.storage.s3 import S3Folder
-from pipeline.training.checkpoint import Checkpoints
-from pipeline.training.checkpoint_files import Retention
-from pipeline.training.mirror import RunMirror
 from tests.conftest import ROOT
 from tests.storage.s3_server import PART, serve_s3
 
@@ -23,8 +23,8 @@ RETENTION = Retention(keep=2, interval_nimg=100)
 _MIRROR = """
 import os, pathlib, sys
 from pipeline.storage.s3 import S3Folder
-from pipeline.training.checkpoint_files import Retention
-from pipeline.training.mirror import RunMirror
+from pipeline.runs.checkpoint_files import Retention
+from pipeline.runs.backup import RunMirror
 from tests.storage.s3_server import QUICK
 
 folder = S3Folder("s3://a-bucket", QUICK)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.faults.conftest import COMMAND, environment, wait_for
-from tests.training.test_session import assert_equal_weights
+from tests.runs.test_session import assert_equal_weights
 
 
 def _ip(*arguments):

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.distributed.job import free_port
 from tests.faults.conftest import wait_for
-from tests.launching.job import free_port
 from tests.storage.s3_server import serve_s3
 
 FOLDER = ROOT / "infra" / "mlflow"

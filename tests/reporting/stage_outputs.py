@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.data.ingest import write_dataset
-from pipeline.data.reader import open_dataset
-from pipeline.data.recipe import Recipe
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.arrays import array_source
 from pipeline.reporting.build import ReportOutputs
 from pipeline.reporting.inputs import ReportPaths

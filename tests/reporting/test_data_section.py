@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.ingest import write_dataset
-from pipeline.data.manifest import identity_digest, read_manifest, write_manifest
-from pipeline.data.reader import open_dataset
-from pipeline.data.recipe import Recipe
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.shards.manifest import identity_digest, read_manifest, write_manifest
+from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.select import open_source
 from pipeline.reporting.build import build_report
 from pipeline.reporting.data_section import data_section

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import open_dataset
 from pipeline.reporting.build import build_report
 from tests.reporting.stage_outputs import write_shards, write_stage_outputs
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from models.variants import VARIANTS
-from pipeline.config.published import PAPER_FILE, read_published
-from pipeline.data.manifest import Manifest, Split
+from pipeline.data.shards.manifest import Manifest, Split
 from pipeline.reporting.beside_paper import beside_paper
+from pipeline.reporting.paper import PAPER_FILE, read_published
 from pipeline.reporting.published import (
     PublishedRow,
     comparable,

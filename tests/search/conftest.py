@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.distributed.ray_nodes import RayNodes, is_listening, kill_tree
 from tests.faults.conftest import environment, wait_for
-from tests.launching.ray_nodes import RayNodes, is_listening, kill_tree
 
 PATIENCE_S = 200
 METRIC = "attention/g_gamma_16"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.search.capacity import bundle_of, trials_that_fit
 from tests.search.studies import section
 

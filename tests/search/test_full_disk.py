@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.search.journal import Journal, read_journal
 from pipeline.search.study_folder import open_study_folder
 from tests.search.conftest import end

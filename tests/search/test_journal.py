@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.search.history import Report, fold
 from pipeline.search.journal import Journal, read_journal
 from pipeline.search.results import config_results

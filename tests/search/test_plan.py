@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.config.params import Params, load_params, override
-from pipeline.data.manifest import read_manifest
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.manifest import read_manifest
 from pipeline.search.plan import Request, find_section, make_study
 from pipeline.search.space import corners
 from tests.conftest import ROOT

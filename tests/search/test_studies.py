@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.launching.ray_nodes import kill_tree
+from tests.distributed.ray_nodes import kill_tree
 from tests.search.conftest import METRIC, end, trial_processes
 
 

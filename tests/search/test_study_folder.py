@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.search.journal import JOURNAL_NAME, Journal, read_journal
 from pipeline.search.study_folder import open_study_folder, read_study
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.reader import open_dataset
+from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
+from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
 from tests.evaluation.subjects import write_model, write_stripes
 

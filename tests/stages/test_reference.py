@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.manifest import read_manifest
-from pipeline.evaluation.reference_folder import read_reference
+from pipeline.data.shards.manifest import read_manifest
+from pipeline.evaluation.reference.folder import read_reference
 from stages.reference import main
 from tests.evaluation.subjects import write_stripes
 

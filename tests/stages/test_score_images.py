@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
+from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
-from tests.evaluation.foreign.containers import write_flat, write_npz
+from tests.evaluation.external.containers import write_flat, write_npz
 from tests.evaluation.subjects import write_stripes
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.ingest import write_dataset
-from pipeline.data.reader import open_dataset
-from pipeline.data.recipe import Recipe
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.select import open_source
 from stages.shard import main
 from tests.data.photographs import encoded, photograph

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.data.reader import open_dataset
+from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.reference import make_references
+from pipeline.evaluation.reference.compute import make_references
 from pipeline.tracking.jsonl import read_stats
 from tests.evaluation.subjects import write_stripes
 from tests.faults.conftest import environment

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_attempts import S3Limits, attempt
 from pipeline.storage.s3_errors import S3AnswerError, S3DamagedError, S3UnavailableError

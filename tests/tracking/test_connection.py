@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking.connection import reason, resolve_uri, without_credentials
 from pipeline.tracking.run_identity import flatten
 

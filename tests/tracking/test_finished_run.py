@@ -11,12 +11,12 @@ from PIL import Image
 
 from models.configuration import GeneratorConfig
 from models.generator import Generator
-from pipeline.errors import UserError
-from pipeline.generator import load_generator
-from pipeline.images import to_uint8
+from pipeline.core.errors import UserError
+from pipeline.core.images import to_uint8
 from pipeline.storage.atomic import write_json
 from pipeline.tracking.finished_run import open_run
 from pipeline.tracking.jsonl import JsonlTracker
+from pipeline.training.generator import load_generator
 from pipeline.training.snapshot import write_snapshot
 from tests.tracking.runs import image_steps, points, report, the_run, track
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking.jsonl import JsonlTracker, read_stats
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from models.configuration import DiscriminatorConfig, GeneratorConfig
-from pipeline.data.reader import Dataset, open_dataset
+from pipeline.data.shards.reader import Dataset, open_dataset
+from pipeline.runs.session import Session, SessionPaths, run_session
 from pipeline.tracking.jsonl import JsonlTracker
-from pipeline.training.session import Session, SessionPaths, run_session
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 
 _IMAGE = {"resolution": 32, "image_channels": 1, "num_classes": 10}

@@ -5,10 +5,10 @@ import io
 import pytest
 import torch
 
-from pipeline.images import from_uint8, to_uint8
+from pipeline.core.images import from_uint8, to_uint8
+from pipeline.core.randomness import draw_inputs, generator_at
+from pipeline.runs.progress import Progress
 from pipeline.training.meter import Meter
-from pipeline.training.progress import Progress
-from pipeline.training.randomness import draw_inputs, generator_at
 from pipeline.training.settings import is_due
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.run_output import RunOutput
 from pipeline.tracking.tracker import Tracker
 from pipeline.training import loop
-from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.health import COLLAPSE_REPORTS, CollapseWatch
 from pipeline.training.loop import Writers, train
-from pipeline.training.run_output import RunOutput
 from tests.training.conftest import RUNTIME, TINY
 
 

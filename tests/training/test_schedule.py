@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.training.run_key import run_identity, run_key
+from pipeline.runs.run_key import run_identity, run_key
 from pipeline.training.schedule import learning_rates_at
 from pipeline.training.settings import TrainSettings
 from tests.training.conftest import TINY

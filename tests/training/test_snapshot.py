@@ -13,8 +13,8 @@ from models.generator import Generator
 from models.normalization import ClassTable
 from models.spectral_norm import SpectralLayer
 from pipeline import load_generator
-from pipeline.errors import UserError
-from pipeline.training.randomness import generator_at
+from pipeline.core.errors import UserError
+from pipeline.core.randomness import generator_at
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
 from tests.training.conftest import TINY
 

@@ -12,16 +12,16 @@ from models.architecture import shared_sizes
 from models.variants import VARIANTS
 from pipeline import load_generator
 from pipeline.config.params import Params
-from pipeline.config.training import train_settings
-from pipeline.data.ingest import write_dataset
-from pipeline.data.reader import Dataset, open_dataset
-from pipeline.data.recipe import Recipe
+from pipeline.core.allocator import keep_freed_memory
+from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.shards.reader import Dataset, open_dataset
 from pipeline.data.sources.select import open_source
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.run_output import RunOutput
+from pipeline.runs.settings import train_settings
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.allocator import keep_freed_memory
-from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import Summary, Writers, train
-from pipeline.training.run_output import RunOutput
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 
 BATCH = 8

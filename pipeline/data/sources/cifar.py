@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.cifar_pickle import UnsafePickleError, read_pickle
 from pipeline.data.sources.files import Entry, Place, list_files
 from pipeline.data.sources.source import Items, Source
-from pipeline.errors import UserError
 from pipeline.storage.atomic import atomic_write
 
 _SIDE = 32

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.source import Unreadable
-from pipeline.errors import UserError
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import parse_s3_address
 

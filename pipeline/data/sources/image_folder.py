@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.files import Entry, Listing, Place, list_files, short_name
 from pipeline.data.sources.source import Items, Source, Unreadable
-from pipeline.errors import UserError
 
 # fmt: off
 SUFFIXES = frozenset((

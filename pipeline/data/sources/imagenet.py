@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.files import Listing, Place, list_files
 from pipeline.data.sources.image_folder import folder_source
 from pipeline.data.sources.source import Items, Source
 from pipeline.data.sources.synsets import SYNSET, find_words
 from pipeline.data.sources.tar_index import TarReader, members
-from pipeline.errors import UserError
 
 _TAR = "ILSVRC2012_img_train.tar"
 _EXPECTED = (

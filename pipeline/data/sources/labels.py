@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 def number_labels(

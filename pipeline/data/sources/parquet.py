@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.columns import LABEL_NAMES, holds_files, is_label, label_names
 from pipeline.data.sources.files import Entry, Place, list_files, short_name
 from pipeline.data.sources.labels import number_labels
 from pipeline.data.sources.source import Items, Source, Unreadable
 from pipeline.data.sources.training_files import training_files
-from pipeline.errors import UserError
 
 _EXPECTED = "expected .parquet files with a column of images and one of labels"
 

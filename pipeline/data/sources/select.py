@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.cifar import ARCHIVES, download_archive, open_cifar
 from pipeline.data.sources.digits import open_digits
 from pipeline.data.sources.image_folder import open_image_folder
@@ -11,7 +12,6 @@ from pipeline.data.sources.parquet import open_parquet
 from pipeline.data.sources.source import Source
 from pipeline.data.sources.subset import with_classes, with_limit
 from pipeline.data.sources.webdataset import open_webdataset
-from pipeline.errors import UserError
 
 KINDS = ("digits", "folder", "cifar10", "cifar100", "imagenet", "parquet", "webdataset")
 DOWNLOAD = "download"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.source import Source
-from pipeline.errors import UserError
 
 
 def with_classes(source: Source, names: Sequence[str]) -> Source:

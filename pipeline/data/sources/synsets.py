@@ -7,8 +7,8 @@ from collections import Counter
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.files import Place
-from pipeline.errors import UserError
 
 SYNSET = re.compile(r"n\d{8}", re.ASCII)
 # `n01440764 tench, Tinca tinca` a line, from Kaggle and from Caffe.

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.columns import (
     LABEL_NAMES,
     holds_files,
@@ -26,7 +27,6 @@ from pipeline.data.sources.columns import (
     label_names,
 )
 from pipeline.data.sources.source import Raw, Unreadable
-from pipeline.errors import UserError
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
 _IMAGE_NAMES = ("image", "images", "img", "pixels")

@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.files import Place
 from pipeline.data.sources.source import Items, Unreadable
-from pipeline.errors import UserError
 
 _BLOCK = 512
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.files import Entry, Listing
-from pipeline.errors import UserError
 
 # `train-00000-of-00005.parquet`, `train/0001.tar`, `imagenet-train-000000.tar`
 _TRAIN = re.compile(r"(^|[/_.-])train(ing)?([/_.-]|$)", re.IGNORECASE)

@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.files import Listing, list_files, short_name
 from pipeline.data.sources.image_folder import is_image
 from pipeline.data.sources.labels import number_labels
 from pipeline.data.sources.source import Items, Source
 from pipeline.data.sources.tar_index import Member, TarReader, members
 from pipeline.data.sources.training_files import training_files
-from pipeline.errors import UserError
 
 _EXPECTED = "expected .tar files of samples such as 0001.jpg and 0001.cls, or 0001.json"
 _NAMES_FILE = "classes.txt"

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig
 from pipeline.storage.atomic import atomic_write
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pipeline.data.batches import Batches
-from pipeline.data.block_order import GlobalOrder
-from pipeline.data.reader import Rows
+from pipeline.core.images import from_uint8
+from pipeline.core.randomness import generator_at
+from pipeline.data.loading.batches import Batches
+from pipeline.data.loading.block_order import GlobalOrder
+from pipeline.data.shards.reader import Rows
 from pipeline.evaluation.extractors.augmentation import random_affine
 from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig
-from pipeline.images import from_uint8
-from pipeline.training.randomness import generator_at
 
 BATCH = 64
 PEAK_LEARNING_RATE = 3e-3

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from pipeline.errors import UserError
+from pipeline.config.extractors import BF16, EFFICIENTNET
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.batching import batched
 from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.names import BF16, EFFICIENTNET
 from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, WeightSources
 from pipeline.evaluation.extractors.weights_file import (
     Published,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.evaluation.extractors.names import (
+from pipeline.config.extractors import (
     BF16,
     DATASET_CNN,
     INCEPTION,

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.config.extractors import BF16, network_of
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.batching import batched
 from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.names import BF16, network_of
 from pipeline.evaluation.extractors.tensorflow_resize import TENSORFLOW_RESIZE
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, WeightSources

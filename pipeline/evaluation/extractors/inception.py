@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.config.extractors import BF16
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.batching import batched
 from pipeline.evaluation.extractors.extractor import INCEPTION, Extractor
 from pipeline.evaluation.extractors.inception_network import (
@@ -16,7 +17,6 @@ from pipeline.evaluation.extractors.inception_network import (
     INPUT_SIZE,
     InceptionNetwork,
 )
-from pipeline.evaluation.extractors.names import BF16
 from pipeline.evaluation.extractors.tensorflow_resize import TENSORFLOW_RESIZE
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.extractors.weight_sources import DEFAULT_CACHE, WeightSources

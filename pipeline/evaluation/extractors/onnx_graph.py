@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 _TYPES = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}
 

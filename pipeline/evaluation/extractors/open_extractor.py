@@ -5,14 +5,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import UserError
-from pipeline.evaluation.extractors.dataset_cnn import FEATURE_DIM
-from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
-from pipeline.evaluation.extractors.efficientnet import open_efficientnet
-from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.fidelity import open_clip, open_dinov2, open_vgg16
-from pipeline.evaluation.extractors.inception import open_configured_inception
-from pipeline.evaluation.extractors.names import (
+from pipeline.config.extractors import (
     CLIP,
     DATASET_CNN,
     DINOV2,
@@ -23,9 +16,16 @@ from pipeline.evaluation.extractors.names import (
     is_file,
     network_of,
 )
+from pipeline.core.errors import UserError
+from pipeline.core.images import from_uint8
+from pipeline.evaluation.extractors.dataset_cnn import FEATURE_DIM
+from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
+from pipeline.evaluation.extractors.efficientnet import open_efficientnet
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.extractors.fidelity import open_clip, open_dinov2, open_vgg16
+from pipeline.evaluation.extractors.inception import open_configured_inception
 from pipeline.evaluation.extractors.own_network import open_own_network
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.images import from_uint8
 from pipeline.storage.digest import sha256_file
 
 WEIGHTS_FILE = "weights.safetensors"

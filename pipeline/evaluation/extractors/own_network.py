@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.config.extractors import extractor_name
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.batching import batched
 from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.names import extractor_name
 from pipeline.evaluation.extractors.onnx_graph import open_onnx_graph
 from pipeline.evaluation.extractors.torchscript import open_torchscript
 from pipeline.evaluation.extractors.weight_sources import WeightSources

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 
 def open_torchscript(path: Path, device: str) -> Callable[[torch.Tensor], Any]:

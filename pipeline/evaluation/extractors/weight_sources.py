@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.evaluation.extractors.names import INCEPTION
+from pipeline.config.extractors import INCEPTION
 
 DOWNLOAD = "download"
 DEFAULT_CACHE = Path("data/cache")

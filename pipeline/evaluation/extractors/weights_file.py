@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.weight_sources import DOWNLOAD
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import S3Address, parse_s3_address

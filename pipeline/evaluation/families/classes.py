@@ -16,7 +16,7 @@ from pipeline.evaluation.metrics.intra_fid import (
     rows_by_class,
 )
 from pipeline.evaluation.metrics.recognition import recognise
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 

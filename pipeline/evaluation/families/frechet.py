@@ -11,7 +11,7 @@ from pipeline.evaluation.metrics.fid_infinity import (
 from pipeline.evaluation.metrics.frechet import FID_FORMULA
 from pipeline.evaluation.metrics.intervals import around, deviation_of, resampled_rows
 from pipeline.evaluation.metrics.resampled_frechet import ResampledFrechet
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 

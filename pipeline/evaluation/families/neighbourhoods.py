@@ -27,7 +27,7 @@ from pipeline.evaluation.metrics.scores import (
     PRC_NEIGHBOURS,
     precision_and_recall,
 )
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 

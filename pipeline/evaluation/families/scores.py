@@ -15,7 +15,7 @@ from pipeline.evaluation.metrics.scores import (
     inception_score,
     kid,
 )
-from pipeline.evaluation.real_facts import RealFacts
+from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 

@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.config.published import read_published
 from pipeline.reporting.numbers import count, significant
+from pipeline.reporting.paper import read_published
 from pipeline.reporting.studies.bars import bars_svg
 from pipeline.reporting.studies.beside_study import beside_study
 from pipeline.reporting.studies.drawings import Drawings

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pipeline.data.decode import decode
-from pipeline.data.recipe import Recipe
+from pipeline.core.errors import UserError
+from pipeline.data.ingest.decode import decode
+from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.split import is_heldout
 from pipeline.data.sources.select import open_source
-from pipeline.data.split import is_heldout
-from pipeline.errors import UserError
 
 
 def _images(resolution: int, channels: int = 1) -> np.ndarray:

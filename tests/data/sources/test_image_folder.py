@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pipeline.core.errors import UserError
 from pipeline.data.sources.image_folder import open_image_folder
 from pipeline.data.sources.select import open_source
 from pipeline.data.sources.source import Unreadable
-from pipeline.errors import UserError
 
 ODD_NAMES = ("<script>alert(1)<script>", "a..\\b", "\U0001f431", "a b", "x" * 250)
 

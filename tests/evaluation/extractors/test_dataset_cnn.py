@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.data.reader import open_dataset
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.augmentation import random_affine
 from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig
 from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn, write_dataset_cnn

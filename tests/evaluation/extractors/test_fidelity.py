@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.fidelity import open_clip, open_dinov2, open_vgg16
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.extractors.weight_sources import WeightSources

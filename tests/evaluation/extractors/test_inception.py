@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, metric_suffix
 from pipeline.evaluation.extractors.inception import open_inception, published_inception
 from pipeline.evaluation.extractors.open_extractor import open_extractor

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.extractors.weights_file import fetch_from_s3

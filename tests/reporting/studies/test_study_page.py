@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from pipeline.config.published import read_published
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.reporting.paper import read_published
 from pipeline.reporting.studies.build import write_study_page
 from pipeline.reporting.studies.paper_order import paper_orders
 from pipeline.search.results import study_results

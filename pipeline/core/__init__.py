@@ -1,0 +1,1 @@
+"""Errors, images, random draws and the environment."""

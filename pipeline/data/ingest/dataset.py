@@ -1,0 +1,184 @@
+"""Writes a source's images as a folder of shards that appears whole or not at all.
+
+Until then the shards lie in `<out>.tmp`, from where an ingest that was killed takes what it has.
+"""
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from pipeline.core.errors import UserError
+from pipeline.data.ingest.outcome import make_observations, make_splits
+from pipeline.data.ingest.plan import plan_shards
+from pipeline.data.ingest.preprocessing import VERSIONS, Recipe
+from pipeline.data.ingest.rejects import Rejected, check_rejected
+from pipeline.data.ingest.shard_task import ShardResult, ShardTask
+from pipeline.data.ingest.workers import Runner, run_here
+from pipeline.data.shards.manifest import (
+    FORMAT_VERSION,
+    LIST_FILES,
+    MANIFEST_FILE,
+    SHARD_FILE,
+    Manifest,
+    Split,
+    identity_digest,
+    write_manifest,
+)
+from pipeline.data.sources.source import Source
+from pipeline.storage.atomic import write_text
+from pipeline.storage.disk_space import explain_full_folder
+
+_ROOM = "free some and run the same command to go on, or choose another --out"
+
+
+def write_dataset(
+    source: Source,
+    out: Path,
+    recipe: Recipe,
+    *,
+    heldout_fraction: float,
+    shard_rows: int,
+    max_rejected_fraction: float = 0.01,
+    run: Runner = run_here,
+) -> Manifest:
+    """Writes shards of at most `shard_rows` images, then the manifest, to the folder `out`.
+
+    Images that cannot be decoded are listed in `rejected.jsonl`, ones with equal pixels in
+    `duplicates.jsonl`. The bytes do not depend on `run`. An earlier folder of shards is replaced at
+    the end. Raises UserError where `out` holds anything else, where more than
+    `max_rejected_fraction` of the images are rejected, and where a class has no image to train on.
+    """
+    _check_replaceable(out)
+    staging = out.with_name(out.name + ".tmp")
+    with _locked(staging), explain_full_folder(staging, _ROOM):
+        folder, receipts = staging / "shards", staging / "receipts"
+        folder.mkdir(exist_ok=True)
+        receipts.mkdir(exist_ok=True)
+        tasks = plan_shards(source, recipe, folder, receipts, heldout_fraction, shard_rows)
+        _remove_strangers(staging, tasks)
+        results = _run(tasks, run)
+        rejected = [
+            Rejected(key=task.items.keys[position], reason=reason)
+            for task, result in zip(tasks, results, strict=True)
+            for position, reason in result.rejected
+        ]
+        _write_lines(staging / "rejected.jsonl", [dataclasses.asdict(r) for r in rejected])
+        check_rejected(
+            rejected, len(source.items), max_rejected_fraction, staging / "rejected.jsonl"
+        )
+        splits = make_splits(source, tasks, results, heldout_fraction)
+        observations, doubles = make_observations(source, tasks, results, rejected)
+        _write_lines(folder / "rejected.jsonl", [dataclasses.asdict(r) for r in rejected])
+        _write_lines(folder / "duplicates.jsonl", doubles)
+        manifest = _manifest(source, recipe, splits, heldout_fraction, observations)
+        write_manifest(folder, manifest)
+        if out.exists():
+            shutil.rmtree(out)  # checked above: nothing but shards was in it
+        os.replace(folder, out)
+        shutil.rmtree(staging)
+    return manifest
+
+
+@contextmanager
+def _locked(staging: Path) -> Iterator[None]:
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        lock = (staging / "lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"{staging} cannot be made ({error.strerror}); choose another --out"
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is writing shards to {staging}; wait until it has ended"
+            ) from None
+        try:
+            yield
+        finally:
+            # Of a failure that completed no shard nothing is worth keeping.
+            if staging.exists() and not any((staging / "receipts").glob("*")):
+                shutil.rmtree(staging)
+
+
+def _remove_strangers(staging: Path, tasks: Sequence[ShardTask]) -> None:
+    """What an ingest of other images has left."""
+    known = {path for task in tasks for path in (task.path, task.receipt)}
+    known |= {(staging / name).absolute() for name in ("lock", "shards", "receipts")}
+    for path in [*staging.iterdir(), *staging.glob("shards/*"), *staging.glob("receipts/*")]:
+        if path.absolute() not in known:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _run(tasks: Sequence[ShardTask], run: Runner) -> list[ShardResult]:
+    """The results in the order of the tasks, with a bar on a terminal."""
+    sizes = {task.path.name: len(task.items) for task in tasks}
+    found: dict[str, ShardResult] = {}
+    with tqdm(total=sum(sizes.values()), unit=" images", disable=None) as bar:
+        for result in run(tasks):
+            found[result.file] = result
+            bar.update(sizes[result.file])
+    return [found[task.path.name] for task in tasks]
+
+
+def _manifest(
+    source: Source,
+    recipe: Recipe,
+    splits: Mapping[str, Split],
+    heldout_fraction: float,
+    observations: Mapping[str, Any],
+) -> Manifest:
+    versions = {
+        **VERSIONS, "pyarrow": pa.__version__, **source.preprocessing.get("versions", {})
+    }  # fmt: skip
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name=source.name,
+        resolution=recipe.resolution,
+        channels=recipe.channels,
+        class_names=source.class_names,
+        rows=sum(split.rows for split in splits.values()),
+        splits=splits,
+        source=source.origin,
+        preprocessing={
+            **recipe.describe(),
+            **source.preprocessing,
+            "heldout_fraction": float(heldout_fraction),
+            "versions": versions,
+        },
+        observations=observations,
+        digest="",
+    )
+    return dataclasses.replace(manifest, digest=identity_digest(manifest))
+
+
+def _write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    if lines:
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_replaceable(out: Path) -> None:
+    if out.is_symlink():
+        raise UserError(f"{out} is a link; --out must be a folder that can be replaced")
+    if out.is_dir():
+        for entry in out.iterdir():
+            known = entry.name in (MANIFEST_FILE, *LIST_FILES) or SHARD_FILE.fullmatch(entry.name)
+            if not known:
+                raise UserError(
+                    f"{out} holds {entry.name}, which is no shard; choose another --out or empty it"
+                )
+    elif out.exists():
+        raise UserError(f"{out} is a file; --out must be the shards' folder")

@@ -1,0 +1,1 @@
+"""Shards and their manifest: files, readers, S3 cache, upload, verification."""

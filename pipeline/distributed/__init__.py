@@ -1,0 +1,1 @@
+"""Process groups, collectives, devices and launchers."""

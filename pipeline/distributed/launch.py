@@ -1,0 +1,67 @@
+"""Runs a stage's work in as many processes as the configuration asks for."""
+
+import os
+from collections.abc import Sequence
+
+from pipeline.config.params import Params
+from pipeline.config.sections import RuntimeSection
+from pipeline.core.errors import UserError
+from pipeline.distributed.devices import choose_device, count_devices
+from pipeline.distributed.group import is_described, process_group
+from pipeline.distributed.outcome import noted_outcome
+from pipeline.distributed.torchrun import run_in_torchrun
+from pipeline.distributed.work import Paths, Work
+
+
+def launch(
+    work: Work[Paths], params: Params, paths: Paths, module: str, argv: Sequence[str]
+) -> None:
+    """Does `work` in this process, or starts `python -m module argv` in several.
+
+    Raises UserError and Preempted as the work does.
+    """
+    runtime = params.runtime
+    if is_described():  # a worker, of our launcher or of somebody's torchrun
+        rank = int(os.environ["RANK"])
+        with noted_outcome(rank):
+            local_rank = int(os.environ.get("LOCAL_RANK", 0))
+            device = choose_device(runtime.device, runtime.num_threads, local_rank)
+            with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
+                work(params, paths, device, processes, None)
+        return
+    launcher, num_workers = _choose(runtime)
+    if launcher == "inprocess":
+        device = choose_device(runtime.device, runtime.num_threads)
+        with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
+            work(params, paths, device, processes, None)
+    elif launcher == "torchrun":
+        choose_device(runtime.device, local_rank=num_workers - 1)  # whether there are so many
+        num_threads = runtime.num_threads or max(1, (os.cpu_count() or 1) // num_workers)
+        run_in_torchrun(module, argv, num_workers, runtime.max_failures, num_threads)
+    else:
+        # Seconds to import, so not for those who go without.
+        from pipeline.distributed.ray.job import run_in_ray
+        from pipeline.distributed.ray.task import RayJob
+
+        job = RayJob(
+            num_workers=num_workers,
+            resources_per_worker=runtime.resources_per_worker,
+            use_gpu=runtime.device == "cuda" or runtime.resources_per_worker.get("GPU", 0) > 0,
+            max_failures=runtime.max_failures,
+            join_timeout_s=runtime.join_timeout_s,
+        )
+        run_in_ray(job, work, params, paths)
+
+
+def _choose(runtime: RuntimeSection) -> tuple[str, int]:
+    num_workers = runtime.num_workers or count_devices(runtime.device)
+    if runtime.launcher == "auto":
+        if "RAY_ADDRESS" in os.environ:
+            return "ray", num_workers
+        return ("inprocess" if num_workers == 1 else "torchrun"), num_workers
+    if runtime.launcher == "inprocess" and runtime.num_workers not in (None, 1):
+        raise UserError(
+            f"runtime.launcher = 'inprocess' is one process, not runtime.num_workers = "
+            f"{runtime.num_workers}; choose torchrun or ray"
+        )
+    return runtime.launcher, 1 if runtime.launcher == "inprocess" else num_workers

@@ -1,0 +1,1 @@
+"""Scores of images that were not generated here."""

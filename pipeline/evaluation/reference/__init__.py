@@ -1,0 +1,1 @@
+"""Statistics of the real images that metrics compare with."""

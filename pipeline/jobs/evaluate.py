@@ -1,0 +1,95 @@
+"""What every process of an evaluation does, whoever started it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config.params import Params
+from pipeline.core.allocator import keep_freed_memory
+from pipeline.data.shards.manifest import Manifest, read_manifest
+from pipeline.distributed.context import Processes
+from pipeline.distributed.interruption import stop_reason
+from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
+from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.from_params import evaluate_settings, extractor_sources
+from pipeline.evaluation.measurements import lines
+from pipeline.evaluation.sample_files import GRID_FILE
+from pipeline.tracking.connection import resolve_uri
+from pipeline.tracking.finished_run import FinishedRun, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatePaths:
+    """The evaluate stage's paths."""
+
+    model: Path
+    """Folder of the exported model."""
+    reference: Path
+    """Folder of the real side."""
+    shards: Path
+    """Folder of the shards."""
+    files: EvaluationFiles
+    """What to write."""
+    as_json: bool = False
+    """Whether to print one JSON object."""
+
+
+def evaluate_in_group(
+    params: Params,
+    paths: EvaluatePaths,
+    device: str,
+    processes: Processes,
+    should_stop: Callable[[], str | None] | None = None,
+) -> None:
+    """Scores the model on `device` together with the other processes. A collective.
+
+    The main one writes, prints and tells MLflow. `should_stop` gives a reason to stop early, in
+    place of this process's signals.
+    """
+    keep_freed_memory()
+    with stop_reason(should_stop) as reason:
+        crew = Crew.on(device, processes, reason)
+        manifest = open_manifest(params, paths.shards, processes)
+        metrics = evaluate_model(
+            paths.model,
+            paths.reference,
+            manifest,
+            paths.files,
+            extractors=params.reference.extractors,
+            sources=extractor_sources(params),
+            settings=evaluate_settings(params),
+            device=device,
+            crew=crew,
+        )
+        if not processes.is_main:
+            return
+        if paths.as_json:
+            protocol = json.loads(paths.files.protocol.read_text(encoding="utf-8"))
+            print(json.dumps({"metrics": metrics, "protocol": protocol}))
+        else:
+            print(*lines(metrics), sep="\n")
+        open_finished_run(params, paths.model).log_evaluation(
+            metrics,
+            files=[paths.files.protocol],
+            images={"class_grid": paths.files.samples / GRID_FILE},
+        )
+
+
+def open_manifest(params: Params, shards: Path, processes: Processes) -> Manifest:
+    """What the shards hold; a mistyped address of MLflow is told as well, before the work."""
+    with processes.together():
+        if params.runtime.tracker == "mlflow":
+            resolve_uri(params.runtime.tracking_uri)
+        return read_manifest(shards)
+
+
+def open_finished_run(params: Params, model: Path) -> FinishedRun:
+    """The tracked run that made the exported model."""
+    return open_run(
+        model,
+        tracker=params.runtime.tracker,
+        uri=params.runtime.tracking_uri,
+        experiment=params.runtime.experiment,
+        runs_dir=Path(params.runtime.runs_dir),
+    )

@@ -1,0 +1,76 @@
+"""What every process of the reference stage does, whoever started it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config.extractors import PUBLISHED, network_of
+from pipeline.config.params import Params
+from pipeline.core.allocator import keep_freed_memory
+from pipeline.data.shards.streaming import open_anywhere
+from pipeline.distributed.context import Processes
+from pipeline.distributed.interruption import stop_reason
+from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.from_params import extractor_sources
+from pipeline.evaluation.reference.bf16_effect import describe_bf16_effect
+from pipeline.evaluation.reference.compute import make_references
+from pipeline.training.plain_optimizer import use_plain_optimizers
+
+CACHE_FOLDER = "reference"
+"""Within `runtime.cache_dir`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencePaths:
+    """The reference stage's paths."""
+
+    shards: str
+    """A folder, or `s3://bucket/prefix`."""
+    out: Path
+    """Folder for the real side."""
+
+
+def make_references_in_group(
+    params: Params,
+    paths: ReferencePaths,
+    device: str,
+    processes: Processes,
+    should_stop: Callable[[], str | None] | None = None,
+) -> None:
+    """Prepares the real side on `device` together with the other processes. A collective.
+
+    `should_stop` gives a reason to stop early, in place of this process's signals.
+    """
+    keep_freed_memory()
+    use_plain_optimizers()
+    reference, runtime = params.reference, params.runtime
+    with stop_reason(should_stop) as reason:
+        with processes.together():
+            dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
+        processes.agree(dataset.manifest.digest, "data set")
+        made = make_references(
+            dataset,
+            paths.out,
+            extractors=reference.extractors,
+            sources=extractor_sources(params),
+            cnn_epochs=reference.cnn_epochs,
+            seed=reference.seed,
+            device=device,
+            keep_features=None if reference.keep_features == "all" else reference.keep_features,
+            cache_dir=Path(runtime.cache_dir) / CACHE_FOLDER,
+            crew=Crew.on(device, processes, reason),
+        )
+    for each in made:
+        protocol = each.protocol
+        taken = "" if each.cached is None else f", taken from {each.cached}"
+        print(
+            f"{paths.out / protocol.extractor}: {protocol.num_train} training and "
+            f"{protocol.num_heldout} held-out images, {protocol.feature_dim} features each{taken}"
+        )
+        if protocol.bf16_effect is not None:
+            print(f"{protocol.extractor}: {describe_bf16_effect(protocol.bf16_effect)}")
+        if not protocol.official and network_of(protocol.extractor) in PUBLISHED:
+            print(
+                f"{protocol.extractor}: these are not the published weights (SHA-256 "
+                f"{protocol.weights_sha256[:8]}...); its metrics are called unofficial"
+            )

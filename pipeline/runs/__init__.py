@@ -1,0 +1,1 @@
+"""One training run: folder, key, checkpoints, backup, export."""

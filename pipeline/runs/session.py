@@ -1,0 +1,199 @@
+"""One call of the train stage: run folder, mirror, tracker and loop together, then the export."""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.environment import code_versions, describe_environment
+from pipeline.core.errors import Preempted, UserError
+from pipeline.data.shards.reader import Dataset
+from pipeline.distributed.context import Processes
+from pipeline.distributed.interruption import stop_reason
+from pipeline.runs.backup import Mirror
+from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoint_files import ROOM_CURE, Retention
+from pipeline.runs.export import export_run
+from pipeline.runs.inheritance import Inheritance, take_over
+from pipeline.runs.progress import Progress
+from pipeline.runs.run_folder import open_run_folder
+from pipeline.runs.run_key import run_identity, run_key
+from pipeline.runs.run_output import RunOutput
+from pipeline.storage.disk_space import explain_full_folder
+from pipeline.tracking.jsonl import STATS_NAME, read_stats
+from pipeline.tracking.tracker import Outcome, Tracker
+from pipeline.training.loop import Evaluate, OnStatus, Summary, Writers, train
+from pipeline.training.settings import RuntimeSettings, TrainSettings, check_batch, check_shares
+
+OpenTracker = Callable[[Path, str], Tracker]
+"""Makes a tracker from the run folder and the run key."""
+OpenMirror = Callable[[Path, Retention], Mirror]
+"""Makes the mirror of a run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPaths:
+    """Where a session works and what it leaves."""
+
+    runs_dir: Path
+    out: Path | None
+    """Folder of the exported model, replaced whole; None: nothing is exported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """All that a call of the train stage is about."""
+
+    settings: TrainSettings
+    dataset: Dataset
+    paths: SessionPaths
+    runtime: RuntimeSettings
+    open_tracker: OpenTracker
+    open_mirror: OpenMirror = lambda run_dir, retention: Mirror()
+    restart: bool = False
+    """Whether to discard what there is of the run."""
+    description: Mapping[str, Any] | None = None
+    """JSON values for the exported `config.json`, such as the variant's name."""
+    should_stop: Callable[[], str | None] | None = None
+    """A reason to stop early; without it signals and the death of the starting process are."""
+    on_run: Callable[[Path, str], None] = lambda run_dir, run_key: None
+    """Hears of the run folder and the run key, before training."""
+    on_status: OnStatus = lambda nimg, metrics, elapsed_s: None
+    """Hears every status of the run, those of earlier calls first; on the main process."""
+    inheritance: Inheritance | None = None
+    """Another run whose state this one starts from; None: from scratch."""
+    lock_patience_s: float = 0.0
+    """How long to wait for another process that writes the run folder."""
+    evaluate: Evaluate | None = None
+    """Scores the averaged generator every `eval_kimg`; on the main process."""
+
+
+def run_session(session: Session, processes: Processes = Processes()) -> None:  # noqa: B008
+    """Trains to the end, from wherever an earlier call stopped, and exports the result.
+
+    Raises Preempted when a signal or the death of the starting process ended it early; everything
+    needed to go on is then in the run folder. Every process of a job calls it; the main one writes.
+    """
+    settings, dataset = session.settings, session.dataset
+    identity = run_identity(settings, dataset.manifest.digest, processes)
+    if session.inheritance is not None:
+        identity["inherited"] = session.inheritance.identity()
+    processes.agree({**identity, "versions": code_versions()}, "configuration, code or data set")
+    check_batch(settings.batch, len(dataset.train))
+    check_shares(settings, session.runtime, processes.world_size)
+    with ExitStack() as stack:
+        should_stop = stack.enter_context(stop_reason(session.should_stop))
+        if processes.is_main:
+            summary, run_dir = _train_and_write(session, identity, should_stop, processes)
+        else:
+            processes.raise_together(None)
+            summary = train(
+                settings,
+                dataset.train,
+                session.runtime,
+                should_stop,
+                processes=processes,
+            )
+            run_dir = session.paths.runs_dir
+    if summary.stopped_by is not None:
+        raise Preempted(
+            f"{summary.stopped_by}; a checkpoint at {summary.nimg / 1000:g} kimg is in "
+            f"{run_dir}, run the same command to go on"
+        )
+
+
+def _train_and_write(
+    session: Session,
+    identity: Mapping[str, Any],
+    should_stop: Callable[[], str | None],
+    processes: Processes,
+) -> tuple[Summary, Path]:
+    settings, runtime = session.settings, session.runtime
+    key = run_key(identity)
+    metadata = {
+        "run_key": key,
+        "dataset_digest": session.dataset.manifest.digest,
+        "dataset_name": session.dataset.manifest.name,
+        "class_names": list(session.dataset.manifest.class_names),
+    }
+    with ExitStack() as stack:
+        try:
+            run_dir = stack.enter_context(
+                open_run_folder(
+                    session.paths.runs_dir,
+                    key,
+                    identity,
+                    session.restart,
+                    session.lock_patience_s,
+                )
+            )
+            mirror = stack.enter_context(_open_mirror(session, run_dir))
+            if session.inheritance is not None:
+                take_over(session.inheritance, run_dir / "checkpoints", key)
+        except UserError as error:
+            processes.raise_together(error)
+            raise
+        processes.raise_together(None)
+        checkpoints = Checkpoints(
+            run_dir / "checkpoints",
+            key,
+            runtime.keep_checkpoints,
+            runtime.checkpoint_nimg,
+            mirror.notify,
+        )
+        if runtime.eval_kimg is not None and session.evaluate is None:
+            print("no FID on the way (train.eval_kimg): there is no --reference", file=sys.stderr)
+        tracker = session.open_tracker(run_dir, key)
+        output = RunOutput(run_dir, settings, metadata, tracker)
+        start_nimg = checkpoints.newest_nimg(settings.total_nimg)
+        progress = Progress(start_nimg, settings.total_nimg)
+        session.on_run(run_dir, key)
+        _tell_of_past(session.on_status, run_dir / STATS_NAME, start_nimg)
+
+        def on_status(nimg: int, metrics: dict[str, float], elapsed_s: float) -> None:
+            progress.update(nimg, metrics, elapsed_s)
+            session.on_status(nimg, metrics, elapsed_s)
+
+        outcome: Outcome = "failed"
+        with explain_full_folder(run_dir, ROOM_CURE):
+            try:
+                with checkpoints:
+                    summary = train(
+                        settings,
+                        session.dataset.train,
+                        runtime,
+                        should_stop,
+                        Writers(output, checkpoints, tracker, on_status, session.evaluate),
+                        processes,
+                    )
+                outcome = "finished" if summary.stopped_by is None else "preempted"
+            finally:
+                progress.close()
+                tracker.close(outcome)
+        if summary.stopped_by is None and session.paths.out is not None:
+            facts = {**metadata, **(session.description or {})}
+            environment = {
+                **describe_environment(runtime.device),
+                "processes": processes.world_size,
+            }
+            export_run(run_dir, output, settings, facts, summary, environment, session.paths.out)
+    return summary, run_dir
+
+
+def _tell_of_past(on_status: OnStatus, statistics: Path, up_to_nimg: int) -> None:
+    if statistics.exists():
+        for record in read_stats(statistics, up_to_nimg)[0]:
+            on_status(record.nimg, record.metrics, record.elapsed_s)
+
+
+def _open_mirror(session: Session, run_dir: Path) -> Mirror:
+    runtime = session.runtime
+    retention = Retention(keep=runtime.keep_checkpoints, interval_nimg=runtime.checkpoint_nimg)
+    mirror = session.open_mirror(run_dir, retention)
+    if session.restart:
+        mirror.discard()
+    else:
+        mirror.restore(session.settings.total_nimg)
+    return mirror

@@ -1,0 +1,35 @@
+"""One process that prepares a real side and scores a model: ROOT, OUT and THREADS.
+
+ROOT holds `shards` and `model`; the real side, the metrics and what was said go to OUT.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from pipeline.data.shards.reader import open_dataset
+from pipeline.distributed.group import process_group
+from pipeline.evaluation.executor import Crew
+from stages.entry import run_stage
+from tests.evaluation.conftest import Prepared
+from tests.evaluation.evaluation_run import evaluate
+from tests.evaluation.subjects import write_real_side
+
+
+def main() -> None:
+    root, out, num_threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    with process_group("cpu", 120) as processes:
+        torch.set_num_threads(num_threads)
+        prepare_and_score(root, out, Crew.on("cpu", processes))
+
+
+def prepare_and_score(root: Path, out: Path, crew: Crew) -> None:
+    """What each process of the crew does."""
+    prepared, reference = Prepared(root), out / "reference"
+    write_real_side(open_dataset(prepared.shards), reference, keep_features=40, crew=crew)
+    evaluate(prepared, out, reference_dir=reference, crew=crew)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,144 @@
+"""Ray nodes as processes of this machine, each with an address of the loopback net.
+
+`python -m tests.distributed.ray_nodes ADDRESS` is another tenant: it waits for two nodes and then
+holds one CPU of the first until its input ends.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import ROOT
+from tests.distributed.job import free_port
+
+HEAD_IP = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outer address
+# A dead node is noticed within seconds instead of half a minute.
+_QUICK = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+class RayNodes:
+    """A context with a cluster, at first of one node with 2 CPUs."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="rn-", dir="/tmp")
+        self._processes: list[subprocess.Popen] = []
+        port = free_port()
+        self.address = f"{HEAD_IP}:{port}"
+        """For RAY_ADDRESS."""
+        self._start("--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=2")
+
+    def __enter__(self) -> "RayNodes":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in self._processes:
+            kill_tree(process)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """All of the cluster."""
+        nodes = [psutil.Process(p.pid) for p in self._processes if p.poll() is None]
+        return [child for node in nodes for child in node.children(recursive=True)]
+
+    def add(self, num_cpus: int) -> subprocess.Popen:
+        """Starts another node; to be ended by `kill_tree`."""
+        return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
+
+    def add_tenant(self) -> subprocess.Popen:
+        """Another job, as the module's text says; returns when it has its CPU."""
+        tenant = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.distributed.ray_nodes", self.address],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._processes.append(tenant)
+        assert tenant.stdout is not None
+        assert tenant.stdout.readline() == "held\n"
+        return tenant
+
+    def _start(self, *options: str) -> subprocess.Popen:
+        number = len(self._processes) + 2
+        log = Path(self._folder, f"node-{number}.log")
+        with open(log, "w") as output:
+            process = subprocess.Popen(
+                [
+                    *(str(Path(sys.executable).with_name("ray")), "start", "--block", *options),
+                    *(f"--node-ip-address=127.0.0.{number}", "--object-store-memory=100000000"),
+                    *("--disable-usage-stats", f"--temp-dir={self._folder}"),
+                ],
+                env=environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+
+def environment() -> dict[str, str]:
+    """For processes of the cluster."""
+    return {**os.environ, **_QUICK, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": ""}
+
+
+def kill_tree(process: subprocess.Popen) -> None:
+    """SIGKILL for a process and all below it."""
+    try:
+        below = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        below = []
+    process.kill()
+    for child in below:
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait(timeout=10)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+
+
+def is_listening(address: str) -> bool:
+    """Whether a TCP server answers."""
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _hold(address: str) -> None:
+    import time
+
+    import ray
+    from ray.util.placement_group import placement_group
+
+    ray.init(address=address, log_to_driver=False)
+    while sum(node["Alive"] for node in ray.nodes()) < 2:
+        time.sleep(0.1)
+    held = placement_group([{"CPU": 1, f"node:{HEAD_IP}": 0.001}])
+    assert held.wait()
+    print("held", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    _hold(sys.argv[1])

@@ -1,0 +1,234 @@
+"""Training as a Ray job: on this machine alone, and on a cluster that loses a node."""
+
+import copy
+import os
+import signal
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from pipeline.core.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from pipeline.distributed.ray.driver_actor import Desk
+from pipeline.distributed.ray.job import RayJob
+from tests.distributed.job import newest_state
+from tests.distributed.ray_nodes import RayNodes, is_listening, kill_tree
+from tests.faults.conftest import Project, wait_for
+
+PATIENCE_S = 300
+JOB = RayJob(
+    num_workers=2, resources_per_worker={}, use_gpu=False, max_failures=3, join_timeout_s=60
+)
+
+
+@pytest.fixture(scope="module")
+def make_project(tmp_path_factory, digits_shards, default_params):
+    """Makes project folders with a small run of two workers under Ray, in float64."""
+
+    def make(name, **runtime):
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "shards").symlink_to(digits_shards)
+        params = copy.deepcopy(default_params)
+        params["model"] |= {"g_width": 2, "d_width": 2, "z_dim": 8}
+        params["train"] |= {"batch": 16, "total_kimg": 0.8, "precision": "fp64"}
+        params["runtime"] |= {"status_kimg": 0.08, "checkpoint_kimg": 0.08, "tracker": "none"}
+        params["runtime"] |= {"launcher": "ray", "num_workers": 2, "num_threads": 1, **runtime}
+        (folder / "params.yaml").write_text(yaml.safe_dump(params))
+        return Project(folder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_project):
+    project = make_project("undisturbed", launcher="inprocess", num_workers=1)
+    project.finish()
+    return newest_state(project.folder)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with RayNodes() as nodes:
+        wait_for(lambda: is_listening(nodes.address))
+        yield nodes
+
+
+@pytest.fixture
+def joined(cluster, monkeypatch):
+    """The cluster, with the environment that makes the stage join it."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    return cluster
+
+
+@pytest.fixture
+def start():
+    """Starts a project's stage; whatever is left of it at the end is killed."""
+    started = []
+
+    def run(project):
+        started.append(project.start())
+        return started[-1]
+
+    yield run
+    for process in started:
+        kill_tree(process)
+
+
+def _end(process):
+    """(exit code, output) of a stage that ends by itself."""
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, output
+
+
+def _assert_same(project, expected):
+    state = newest_state(project.folder)
+    assert state["nimg"] == expected["nimg"] == 800
+    assert (project.folder / "model").is_dir()
+    for network in ("G", "D", "G_ema"):
+        for name, tensor in expected[network].items():
+            if "spectral_" not in name:  # singular vectors may flip their sign
+                torch.testing.assert_close(state[network][name], tensor, rtol=0, atol=1e-9)
+
+
+def _is_alive(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _workers(processes):
+    """Those of them that train; Ray names them so."""
+    return [p for p in processes if _is_alive(p) and "RayTrainWorker" in " ".join(p.cmdline())]
+
+
+def test_signal_stops_workers_on_this_machine(make_project, undisturbed, start):
+    project = make_project("local")
+    process = start(project)
+    wait_for(project.checkpoints, PATIENCE_S)
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert len(_workers(below)) == 2
+    start_s = time.monotonic()
+    os.killpg(process.pid, signal.SIGTERM)  # Ray's processes get it too
+    code, output = _end(process)
+    assert code == 75, output
+    assert time.monotonic() - start_s < 30
+    assert "stopped: SIGTERM; a checkpoint at" in output
+    assert "Traceback" not in output
+    assert newest_state(project.folder)["nimg"] < 800
+    wait_for(lambda: not any(map(_is_alive, below)), timeout_s=10)
+    code, output = _end(start(project))
+    assert code == 0, output
+    _assert_same(project, undisturbed)
+    assert "0.8/0.8 kimg" in output
+    assert "pid=" not in output  # nothing of Ray's own between the lines
+
+
+def test_too_many_workers_are_refused_at_once(make_project, start):
+    project = make_project("many", num_workers=100)
+    code, output = _end(start(project))
+    assert code == 2, output
+    assert "runtime.num_workers = 100 of {CPU: 1} each do not fit: this machine has" in output
+    assert "lower runtime.num_workers or runtime.resources_per_worker" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("resources", [{"CPU": 0}, {"CPU": -1}, {"CPU": 2, "GPU": -1}])
+def test_resources_that_reserve_nothing(resources):
+    with pytest.raises(UserError, match=r"runtime\.resources_per_worker = .* reserves nothing"):
+        replace(JOB, resources_per_worker=resources).bundle  # noqa: B018
+
+
+def test_resources_of_a_worker():
+    assert JOB.bundle == {"CPU": 1}
+    assert replace(JOB, use_gpu=True).bundle == {"GPU": 1}
+    assert replace(JOB, use_gpu=True, resources_per_worker={"CPU": 4}).bundle == {
+        "CPU": 4,
+        "GPU": 1,
+    }
+
+
+def test_desk_knows_when_a_job_is_over():
+    desk = Desk()
+    assert desk.start()
+    desk.say("a line")
+    news = desk.read()
+    assert news.is_training
+    assert news.lines == ["a line"]
+    desk.fail("it failed")
+    news = desk.read()
+    assert not news.is_training
+    assert news.lines == ["it failed"]
+    assert desk.start()
+    desk.end(1, EXIT_PREEMPTED, "stopped")  # only the main worker knows of the checkpoint
+    assert not desk.is_over()
+    desk.end(0, EXIT_PREEMPTED, "stopped with a checkpoint")
+    assert desk.is_over()
+    with pytest.raises(Preempted, match="with a checkpoint"):
+        desk.read().raise_outcome()
+    desk.end(1, EXIT_USER_ERROR, "a mistake")
+    with pytest.raises(UserError, match="a mistake"):
+        desk.read().raise_outcome()
+    assert not desk.start()  # after a failure that came later than the outcome
+
+
+def test_absent_cluster_is_named(make_project, start, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    code, output = _end(start(make_project("absent")))
+    assert code == 2, output
+    assert "no usable Ray cluster at RAY_ADDRESS = 127.0.0.1:9" in output
+    assert "Traceback" not in output
+
+
+def test_room_in_a_cluster_is_waited_for(make_project, joined, start):
+    project = make_project("waiting", num_workers=9, join_timeout_s=4)
+    code, output = _end(start(project))
+    assert code == 2, output
+    assert "waiting up to 4 s: runtime.num_workers = 9 of {CPU: 1} each do not fit" in output
+    assert "the Ray cluster has {CPU: 2}, free are {CPU: 2}, room for 2 at most" in output
+    assert "or add nodes; waited 4 s (runtime.join_timeout_s)" in output
+    assert "Traceback" not in output
+
+
+def test_mistake_in_a_worker_is_no_failure(make_project, joined, start):
+    project = make_project("mistaken")
+    (project.folder / "shards").unlink()
+    code, output = _end(start(project))
+    assert code == 2, output
+    assert output.count("error:") == 1
+    assert "shards" in output
+    assert "start again" not in output
+    assert "Traceback" not in output
+
+
+def test_lost_node(make_project, undisturbed, joined, start):
+    node = joined.add(num_cpus=1)
+    tenant = joined.add_tenant()  # so that each node has room for one worker
+    project = make_project("lost")
+    process = start(project)
+    wait_for(project.checkpoints, PATIENCE_S)
+    assert len(_workers(psutil.Process(node.pid).children(recursive=True))) == 1
+    tenant.stdin.close()
+    kill_tree(node)
+    assert newest_state(project.folder)["nimg"] < 800
+    code, output = _end(process)
+    assert code == 0, output
+    assert "all workers start again from the last checkpoint (2 more times at most)" in output
+    _assert_same(project, undisturbed)
+
+
+def test_killed_driver_leaves_no_workers(make_project, joined, start, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # for what it has no chance to remove
+    project = make_project("orphans")
+    process = start(project)
+    wait_for(project.checkpoints, PATIENCE_S)
+    workers = _workers(joined.processes())
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(map(_is_alive, workers)), timeout_s=20)
+    assert not (project.folder / "model").exists()

@@ -1,0 +1,1 @@
+"""Code that tests share: data, processes, servers and clusters."""
