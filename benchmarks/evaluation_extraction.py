@@ -15,7 +15,7 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from pipeline.config.extractors import BF16
-from pipeline.evaluation.executor import Crew, blocks_of
+from pipeline.evaluation.executor import ParallelExecutor, blocks_of
 from pipeline.evaluation.extractors.extractor import INCEPTION, Extractor
 from pipeline.evaluation.extractors.inception import open_inception
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
@@ -96,7 +96,7 @@ def _extract(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
     # As the stages do: blocks of images, one thread each.
     blocks = blocks_of(len(images), _BLOCK)
     parts: list[torch.Tensor] = []
-    Crew.on("cpu").for_blocks(
+    ParallelExecutor.on("cpu").for_blocks(
         len(blocks),
         lambda number: extractor.extract(images[blocks[number].start : blocks[number].stop])[0],
         parts.append,

@@ -10,7 +10,7 @@ import torch
 from models.ema import update_ema
 from pipeline.config.params import Params, load_params
 from pipeline.data.shards.reader import Dataset, open_dataset
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.runs.settings import train_settings
 from pipeline.training.draws import draw_for_d, draw_for_g
 from pipeline.training.settings import TrainSettings
@@ -42,14 +42,14 @@ class PureSteps:
         self,
         settings: TrainSettings,
         device: str,
-        processes: Processes = Processes(),  # noqa: B008
+        context: DistContext = DistContext(),  # noqa: B008
     ) -> None:
         """A state of its own; several processes share the batch of `settings`."""
         self.settings = settings
-        self.state = TrainState(settings, device, processes)
-        share = processes.share(settings.batch)
+        self.state = TrainState(settings, device, context)
+        share = context.share(settings.batch)
         config = settings.discriminator
-        generator = torch.Generator().manual_seed(processes.rank)
+        generator = torch.Generator().manual_seed(context.rank)
         shape = (share.stop - share.start, config.image_channels, *2 * [config.resolution])
         self.real = (torch.rand(shape, generator=generator) * 2 - 1).to(device)
         self.d_draws = draw_for_d(settings, 0, device, share)

@@ -48,11 +48,11 @@ def _workers(settings: TrainSettings, cores: list[int]) -> Iterator[list[Connect
     context = multiprocessing.get_context("spawn")
     port = _free_port()
     pipes = [context.Pipe() for _ in range(WORLD_SIZE)]
-    processes = [
+    context = [
         context.Process(target=work, args=(rank, core, port, settings, far), daemon=True)
         for rank, (core, (_, far)) in enumerate(zip(cores, pipes, strict=True))
     ]
-    for process in processes:
+    for process in context:
         process.start()
     ends = []
     for near, far in pipes:
@@ -63,7 +63,7 @@ def _workers(settings: TrainSettings, cores: list[int]) -> Iterator[list[Connect
     yield ends
     for end in ends:
         end.send(None)
-    for process in processes:
+    for process in context:
         process.join()
 
 

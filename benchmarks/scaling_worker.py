@@ -13,9 +13,9 @@ import torch.distributed as dist
 
 from benchmarks.preset import PureSteps
 from pipeline.core.allocator import keep_freed_memory
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.group import process_group
-from pipeline.distributed.stop_sync import StopVotes
+from pipeline.distributed.stop_sync import StopSync
 from pipeline.training.player import Player
 from pipeline.training.settings import TrainSettings
 
@@ -35,8 +35,8 @@ def work(rank: int, core: int, port: int, settings: TrainSettings, orders: Conne
     place = {"RANK": rank, "WORLD_SIZE": WORLD_SIZE, "LOCAL_RANK": rank, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
     os.environ["MASTER_ADDR"] = "127.0.0.1"
-    with process_group("cpu", _JOIN_S) as processes, _timed_messages() as messages_s:
-        ways = _Ways(settings, processes)
+    with process_group("cpu", _JOIN_S) as context, _timed_messages() as messages_s:
+        ways = _Ways(settings, context)
         orders.send("ready")
         while (order := orders.recv()) is not None:
             way, num_steps = order
@@ -49,10 +49,10 @@ def work(rank: int, core: int, port: int, settings: TrainSettings, orders: Conne
 class _Ways:
     """This process's own run, and its part of the common one of twice the batch."""
 
-    def __init__(self, settings: TrainSettings, processes: Processes) -> None:
-        common = replace(settings, batch=settings.batch * processes.world_size)
-        self.votes = StopVotes(lambda: None, processes)
-        self._common = PureSteps(common, "cpu", processes)
+    def __init__(self, settings: TrainSettings, context: DistContext) -> None:
+        common = replace(settings, batch=settings.batch * context.world_size)
+        self.votes = StopSync(lambda: None, context)
+        self._common = PureSteps(common, "cpu", context)
         self._ways: Mapping[str, Callable[[], None]] = {
             "own": PureSteps(settings, "cpu"),
             "common": self._common_step,

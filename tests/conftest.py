@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share."""
+"""Fixtures that tests of several packages use."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,8 +10,7 @@ import yaml
 from pipeline.data.ingest.dataset import write_dataset
 from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.sources.select import open_source
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.project import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipeline import load_generator
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 STAGES = ["shard", "reference", "train", "evaluate", "report"]
 

@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processes:
+class DistContext:
     """This process among those of the job; the default group of torch.distributed joins them."""
 
     rank: int = 0
@@ -31,7 +31,7 @@ class Processes:
         return self.rank == 0
 
     @property
-    def several(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether there is anybody to talk to."""
         return self.world_size > 1
 
@@ -54,26 +54,26 @@ class Processes:
                     "params.yaml and shards"
                 )
 
-    def raise_together(self, error: UserError | None) -> None:
+    def raise_error_on_all(self, error: UserError | None) -> None:
         """Raises on all when any of them has an error, the first by rank. A collective."""
         messages = self.gather(None if error is None else str(error))
         for rank, message in enumerate(messages):
             if message is not None:
-                raise UserError(f"rank {rank}: {message}" if self.several else message)
+                raise UserError(f"rank {rank}: {message}" if self.is_distributed else message)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def raise_on_all(self) -> Iterator[None]:
         """A UserError inside is raised on all, at the end. A collective."""
         error: UserError | None = None
         try:
             yield
         except UserError as own:
             error = own
-        self.raise_together(error)
+        self.raise_error_on_all(error)
 
     def gather(self, content: Any) -> list[Any]:
         """What each process gave, by rank, on all. A collective."""
-        if not self.several:
+        if not self.is_distributed:
             return [content]
         gathered: list[Any] = [None] * self.world_size
         dist.all_gather_object(gathered, content)
@@ -81,7 +81,7 @@ class Processes:
 
     def gather_to_main(self, content: Any) -> list[Any]:
         """What each process gave, by rank, on the main one; [] on the others. A collective."""
-        if not self.several:
+        if not self.is_distributed:
             return [content]
         gathered: list[Any] = [None] * self.world_size if self.is_main else []
         dist.gather_object(content, gathered if self.is_main else None, dst=0)
@@ -89,7 +89,7 @@ class Processes:
 
     def from_main(self, content: Any) -> Any:
         """The main process's `content`, on all; tensors come on the CPU. A collective."""
-        if not self.several:
+        if not self.is_distributed:
             return content
         box = [content if self.is_main else None]
         dist.broadcast_object_list(box, src=0)
@@ -97,7 +97,7 @@ class Processes:
 
     def means(self, metrics: dict[str, float]) -> dict[str, float]:
         """Mean of each metric over the processes; all have the same names. A collective."""
-        if not self.several:
+        if not self.is_distributed:
             return metrics
         names = sorted(metrics)
         everybodys = self.gather([metrics[name] for name in names])

@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from pipeline.core.errors import UserError
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 
 _KEYS = "sagan-lab"
 _POLL_S = 0.05
@@ -25,7 +25,7 @@ def is_described() -> bool:
 @contextmanager
 def process_group(
     device: str, join_timeout_s: float, peer_timeout_s: float = 1800
-) -> Iterator[Processes]:
+) -> Iterator[DistContext]:
     """Yields this process's place among the others; the default group joins them inside.
 
     Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Raises UserError when others
@@ -33,16 +33,16 @@ def process_group(
     been silent for `peer_timeout_s`, in which the main one may be writing a snapshot.
     """
     if not is_described():
-        yield Processes()
+        yield DistContext()
         return
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    processes = Processes(
+    context = DistContext(
         rank=rank, local_rank=int(os.environ.get("LOCAL_RANK", 0)), world_size=world_size
     )
     if dist.is_initialized():  # by the launcher
-        yield processes
+        yield context
         return
-    _warn_of_shared_store(processes)
+    _warn_of_shared_store(context)
     store = _open_store(rank, world_size, join_timeout_s)
     _await_all(store, rank, world_size, join_timeout_s)
     dist.init_process_group(
@@ -53,7 +53,7 @@ def process_group(
         timeout=timedelta(seconds=peer_timeout_s),
     )
     try:
-        yield processes
+        yield context
     finally:
         dist.destroy_process_group()
 
@@ -114,11 +114,11 @@ def _await(store: dist.Store, keys: list[str]) -> None:
         time.sleep(_POLL_S)
 
 
-def _warn_of_shared_store(processes: Processes) -> None:
+def _warn_of_shared_store(context: DistContext) -> None:
     # Restarted workers would read the addresses of the dead ones from it and wait for ever.
     shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
-    if processes.is_main and shared and restarts > 0:
+    if context.is_main and shared and restarts > 0:
         print(
             "warning: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or a restart after a "
             "failure may hang",

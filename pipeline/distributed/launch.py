@@ -26,14 +26,14 @@ def launch(
         with noted_outcome(rank):
             local_rank = int(os.environ.get("LOCAL_RANK", 0))
             device = choose_device(runtime.device, runtime.num_threads, local_rank)
-            with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
-                work(params, paths, device, processes, None)
+            with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as context:
+                work(params, paths, device, context, None)
         return
     launcher, num_workers = _choose(runtime)
     if launcher == "inprocess":
         device = choose_device(runtime.device, runtime.num_threads)
-        with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
-            work(params, paths, device, processes, None)
+        with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as context:
+            work(params, paths, device, context, None)
     elif launcher == "torchrun":
         choose_device(runtime.device, local_rank=num_workers - 1)  # whether there are so many
         num_threads = runtime.num_threads or max(1, (os.cpu_count() or 1) // num_workers)

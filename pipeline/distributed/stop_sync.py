@@ -5,21 +5,21 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 
 ELSEWHERE = "another process of this job was asked to stop"
 
 
-class StopVotes:
+class StopSync:
     """Asks `should_stop` here and makes known what others heard.
 
     Among several processes the answer to a question is read one question later, so that the
     message travels while a step computes.
     """
 
-    def __init__(self, should_stop: Callable[[], str | None], processes: Processes) -> None:
+    def __init__(self, should_stop: Callable[[], str | None], context: DistContext) -> None:
         self._should_stop = should_stop
-        self._several = processes.several
+        self._several = context.is_distributed
         self._own: str | None = None
         self._box = torch.zeros(1)
         self._pending: dist.Work | None = None

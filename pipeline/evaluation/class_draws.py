@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.core.randomness import generator_at
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.intra_fid import (
     MIYATO_PER_CLASS,
@@ -25,7 +25,7 @@ def draw_by_class(
     extractors: Sequence[Extractor],
     facts: Sequence[RealFacts],
     settings: EvaluateSettings,
-    crew: Crew,
+    executor: ParallelExecutor,
 ) -> list[ClassDistances | None]:
     """Distances within the classes by extractor, where the settings ask for a draw of its own.
 
@@ -44,7 +44,7 @@ def draw_by_class(
     ]
     for label in range(G.num_classes):
         inputs = class_draw(settings.seed, label, MIYATO_PER_CLASS, G.z_dim)
-        collected = pass_over_generated(G, inputs, extractors, crew, G.name).collected
+        collected = pass_over_generated(G, inputs, extractors, executor, G.name).collected
         for accumulator, images in zip(accumulators, collected, strict=True):
             accumulator.add(label, images.features)
     return [accumulator.result() for accumulator in accumulators]

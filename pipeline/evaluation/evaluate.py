@@ -8,7 +8,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.class_draws import draw_by_class
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.intra_fid import ClassDistances
@@ -52,7 +52,7 @@ def evaluate_model(
     sources: WeightSources,
     settings: EvaluateSettings,
     device: str,
-    crew: Crew | None = None,
+    executor: ParallelExecutor | None = None,
 ) -> dict[str, float]:
     """Writes `files`, the metrics last, and returns the metrics. A collective of the crew.
 
@@ -60,16 +60,16 @@ def evaluate_model(
     nothing. Raises UserError, before anything is written, for inputs that are missing, damaged or
     of another data set than `manifest`'s, and for too few samples.
     """
-    crew = crew or Crew.on(device)
-    processes = crew.processes
-    with processes.together():
+    executor = executor or ParallelExecutor.on(device)
+    context = executor.context
+    with context.raise_on_all():
         check_num_samples("evaluate.num_samples", settings.num_samples, manifest)
         if not (model_dir / CONFIG_FILE).is_file():  # written last
             raise UserError(f"{model_dir} holds no whole model; `dvc repro train` exports it")
         paths = {"": model_dir / EMA_FILE, "_raw": model_dir / RAW_FILE}
         generators = {s: open_snapshot(path, manifest, device) for s, path in paths.items()}
-        real = open_real_side(reference_dir, manifest, extractors, sources, device, crew)
-    agree_on(crew, list(paths.values()), real, settings)
+        real = open_real_side(reference_dir, manifest, extractors, sources, device, executor)
+    agree_on(executor, list(paths.values()), real, settings)
     measurements = Measurements(common_protocol(manifest, settings.num_samples, settings.seed))
     with exact_arithmetic():
         passes = {
@@ -77,7 +77,7 @@ def evaluate_model(
                 G,
                 draw(settings.seed, settings.num_samples, G.z_dim, G.num_classes),
                 real.extractors,
-                crew,
+                executor,
                 G.name,
             )
             for suffix, G in generators.items()
@@ -87,11 +87,11 @@ def evaluate_model(
             for reference in real.references
         ]
         drawn = {
-            suffix: draw_by_class(G, real.extractors, facts, settings, crew)
+            suffix: draw_by_class(G, real.extractors, facts, settings, executor)
             for suffix, G in generators.items()
         }
-        with processes.together():
-            if processes.is_main:
+        with context.raise_on_all():
+            if context.is_main:
                 for suffix, G in generators.items():
                     entry = describe_model(G)
                     measure_model(

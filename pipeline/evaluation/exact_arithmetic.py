@@ -13,7 +13,7 @@ def exact_arithmetic() -> Iterator[None]:
 
     On the CPU each operation of this thread has one core, for convolutions and eigenvalues differ
     in their last bits with the number of threads: that would make a metric depend on how many
-    processes share a machine. Work is spread by a `Crew` instead, block by block.
+    processes share a machine. Work is spread by a `ParallelExecutor` instead, block by block.
     """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)

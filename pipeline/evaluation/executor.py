@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 import torch
 
 from pipeline.core.errors import Preempted, UserError
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 
 MAX_THREADS = 8
 """Of a process: each holds a block of images and their activations in memory."""
@@ -22,10 +22,10 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew:
+class ParallelExecutor:
     """The threads and processes that share the images of a pass."""
 
-    processes: Processes = field(default_factory=Processes)
+    context: DistContext = field(default_factory=DistContext)
     num_threads: int = 1
     """Blocks that this process has under way at a time."""
     should_stop: Callable[[], str | None] = lambda: None
@@ -35,14 +35,14 @@ class Crew:
     def on(
         cls,
         device: str,
-        processes: Processes = Processes(),  # noqa: B008
+        context: DistContext = DistContext(),  # noqa: B008
         should_stop: Callable[[], str | None] = lambda: None,
     ) -> Self:
         """As many threads as torch has for one operation; one beside a GPU."""
         num_threads = 1
         if not device.startswith("cuda"):
             num_threads = min(MAX_THREADS, torch.get_num_threads())
-        return cls(processes=processes, num_threads=num_threads, should_stop=should_stop)
+        return cls(context=context, num_threads=num_threads, should_stop=should_stop)
 
     def for_blocks(
         self, num_blocks: int, work: Callable[[int], Result], take: Callable[[Result], None]
@@ -52,8 +52,8 @@ class Crew:
         `work` runs in several threads at a time and gives what can be pickled. Raises UserError on
         all when it does on any, and Preempted on all when any is to stop. A collective.
         """
-        counts = self.processes.gather(self.num_threads)
-        first, num_slots = sum(counts[: self.processes.rank]), sum(counts)
+        counts = self.context.gather(self.num_threads)
+        first, num_slots = sum(counts[: self.context.rank]), sum(counts)
         num_rounds = -(-num_blocks // num_slots)
         with ThreadPoolExecutor(self.num_threads, initializer=_one_thread) as pool:
             rounds: deque[list[Future[Result]]] = deque()
@@ -77,12 +77,12 @@ class Crew:
         except UserError as own:
             error = own
         self._agree(error)
-        for part in self.processes.gather_to_main(results):
+        for part in self.context.gather_to_main(results):
             for result in part:
                 take(result)
 
     def _agree(self, error: UserError | None) -> None:
-        told = self.processes.gather((None if error is None else str(error), self.should_stop()))
+        told = self.context.gather((None if error is None else str(error), self.should_stop()))
         for rank, (message, _) in enumerate(told):
             if message is not None:
                 raise UserError(f"rank {rank}: {message}" if len(told) > 1 else message)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.config.extractors import extractor_name
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
@@ -47,11 +47,11 @@ def open_real_side(
     specs: Sequence[str],
     sources: WeightSources,
     device: str,
-    crew: Crew,
+    executor: ParallelExecutor,
 ) -> RealSide:
     """Opens `data/reference` for the extractors; raises UserError where they do not fit."""
     folders = [folder / extractor_name(spec) for spec in specs]
-    is_main = crew.processes.is_main
+    is_main = executor.context.is_main
     references = [read_reference(each, manifest) for each in folders] if is_main else []
     size = manifest.resolution
     extractors = [
@@ -71,13 +71,16 @@ def open_real_side(
 
 
 def agree_on(
-    crew: Crew, snapshots: Sequence[Path], real: RealSide, settings: EvaluateSettings
+    executor: ParallelExecutor,
+    snapshots: Sequence[Path],
+    real: RealSide,
+    settings: EvaluateSettings,
 ) -> None:
     """Raises UserError on all when processes would score different things. A collective."""
-    if crew.processes.several:
+    if executor.context.is_distributed:
         content = {
             "snapshots": {path.name: sha256_file(path) for path in snapshots},
             "extractors": {e.name: e.describe() for e in real.extractors},
             "settings": asdict(settings),
         }
-        crew.processes.agree(content, "model, extractor or protocol")
+        executor.context.agree(content, "model, extractor or protocol")

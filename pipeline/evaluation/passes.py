@@ -18,7 +18,7 @@ from models.generator import Generator
 from pipeline.data.loading.order import rows_at
 from pipeline.data.shards.reader import Rows
 from pipeline.evaluation.collector import Collected, Collector, Extracted, extract
-from pipeline.evaluation.executor import Crew, blocks_of
+from pipeline.evaluation.executor import ParallelExecutor, blocks_of
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.metrics.spread import ClassSpread
 from pipeline.evaluation.sampling import BLOCK, Draw, generate
@@ -42,7 +42,11 @@ class Pass:
 
 
 def pass_over_generated(
-    G: Generator, inputs: Draw, extractors: Sequence[Extractor], crew: Crew, name: str
+    G: Generator,
+    inputs: Draw,
+    extractors: Sequence[Extractor],
+    executor: ParallelExecutor,
+    name: str,
 ) -> Pass:
     """Of all images that G, called `name`, makes of the inputs. A collective of the crew."""
     return _pass(
@@ -50,7 +54,7 @@ def pass_over_generated(
         blocks_of(len(inputs.y), BLOCK),
         inputs.name,
         extractors,
-        crew,
+        executor,
         spread=ClassSpread(G.config.num_classes),
         title="generated",
     )
@@ -59,7 +63,7 @@ def pass_over_generated(
 def pass_over_real(
     rows: Rows,
     extractors: Sequence[Extractor],
-    crew: Crew,
+    executor: ParallelExecutor,
     *,
     max_kept: int | None,
     scratch: Path | None = None,
@@ -81,7 +85,7 @@ def pass_over_real(
         blocks_of(len(rows), REAL_BLOCK),
         lambda row: f"image {rows.keys(np.array([row]))[0]}",
         extractors,
-        crew,
+        executor,
         spread=None if num_classes is None else ClassSpread(num_classes),
         title="real images",
         keep=kept_rows(len(rows), max_kept),
@@ -103,7 +107,7 @@ def _pass(
     blocks: Sequence[range],
     name_of: Callable[[int], str],
     extractors: Sequence[Extractor],
-    crew: Crew,
+    executor: ParallelExecutor,
     *,
     spread: ClassSpread | None,
     title: str,
@@ -121,7 +125,7 @@ def _pass(
                 spread.add(images, labels)
         return block, found, labels.numpy()
 
-    is_main = crew.processes.is_main
+    is_main = executor.context.is_main
     with ExitStack() as stack:
         bar = stack.enter_context(
             tqdm(
@@ -141,10 +145,10 @@ def _pass(
                 collector.take(features, logits, labels, kept)
             bar.update(len(block))
 
-        crew.for_blocks(len(blocks), work, take)
+        executor.for_blocks(len(blocks), work, take)
     by_class = None
     if spread is not None:
-        for other in crew.processes.gather_to_main(spread)[1:]:
+        for other in executor.context.gather_to_main(spread)[1:]:
             spread.absorb(other)  # its own stands first
         by_class = spread.by_class()
     return Pass(collected=[collector.collected() for collector in collectors], spread=by_class)

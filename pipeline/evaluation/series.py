@@ -17,7 +17,7 @@ from pipeline.evaluation.evaluate import (
     measure_model,
 )
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.measurements import Measurements
@@ -46,7 +46,7 @@ def score_series(
     settings: EvaluateSettings,
     selection: SelectionSettings,
     device: str,
-    crew: Crew | None = None,
+    executor: ParallelExecutor | None = None,
     on_point: OnPoint = lambda point: None,
 ) -> Series | None:
     """Writes `out`, JSON, and a CSV beside it after every snapshot; returns what they hold.
@@ -55,24 +55,24 @@ def score_series(
     of the crew; the main process writes, and the others return nothing. Raises UserError for
     snapshots of another data set, before any is scored.
     """
-    crew = crew or Crew.on(device)
-    processes = crew.processes
-    with processes.together():
+    executor = executor or ParallelExecutor.on(device)
+    context = executor.context
+    with context.raise_on_all():
         check_num_samples("evaluate.num_samples", settings.num_samples, manifest)
         check_num_samples("evaluate.selection_samples", selection.num_samples, manifest)
         facts_of = {path: open_snapshot(path, manifest, "cpu").metadata for path in snapshots}
         hashes = {path: sha256_file(path) for path in snapshots}
-        real = open_real_side(reference_dir, manifest, extractors, sources, device, crew)
+        real = open_real_side(reference_dir, manifest, extractors, sources, device, executor)
         protocol = _selection_protocol(manifest, real, selection)
         report_key = digest_json([asdict(settings), protocol])
-    processes.agree({path.name: sha for path, sha in hashes.items()}, "list of snapshots")
+    context.agree({path.name: sha for path, sha in hashes.items()}, "list of snapshots")
     facts = [RealFacts.of(r, settings.num_samples, manifest.class_names) for r in real.references]
-    file = SeriesFile(out, protocol) if processes.is_main else None
+    file = SeriesFile(out, protocol) if context.is_main else None
     in_order = sorted(snapshots, key=lambda path: (facts_of[path]["nimg"], path.name))
     points: list[Point] = []
     with exact_arithmetic():
         for path in in_order:
-            point = processes.from_main(None if file is None else file.find(hashes[path]))
+            point = context.from_main(None if file is None else file.find(hashes[path]))
             if point is None:
                 G = load_generator(path, device)
                 point = Point(
@@ -81,20 +81,20 @@ def score_series(
                     sha256=hashes[path],
                     run_key=G.metadata["run_key"],
                     weights="EMA" if G.metadata["ema"] else "raw",
-                    metrics=_distances(G, real, facts, selection, crew),
+                    metrics=_distances(G, real, facts, selection, executor),
                 )
                 if file is not None:
                     file.add(point)
                     on_point(point)
             points.append(point)
         chosen_by = next(iter(protocol))
-        best = processes.from_main(_best(points, chosen_by) if processes.is_main else 0)
-        reported = processes.from_main(
+        best = context.from_main(_best(points, chosen_by) if context.is_main else 0)
+        reported = context.from_main(
             None if file is None else file.reported(hashes[in_order[best]], report_key)
         )
         if reported is None:
             G = load_generator(in_order[best], device)
-            measurements = _report(G, real, facts, manifest, settings, crew)
+            measurements = _report(G, real, facts, manifest, settings, executor)
             reported = Reported(
                 sha256=hashes[in_order[best]],
                 key=report_key,
@@ -128,10 +128,10 @@ def _distances(
     real: RealSide,
     facts: Sequence[RealFacts],
     selection: SelectionSettings,
-    crew: Crew,
+    executor: ParallelExecutor,
 ) -> dict[str, float]:
     inputs = draw(selection.seed, selection.num_samples, G.z_dim, G.num_classes)
-    found = pass_over_generated(G, inputs, real.extractors, crew, G.name)
+    found = pass_over_generated(G, inputs, real.extractors, executor, G.name)
     return {
         known.key("fid"): known.distance(images)
         for known, images in zip(facts, found.collected, strict=True)
@@ -148,15 +148,15 @@ def _report(
     facts: Sequence[RealFacts],
     manifest: Manifest,
     settings: EvaluateSettings,
-    crew: Crew,
+    executor: ParallelExecutor,
 ) -> Measurements:
     """All metrics of one snapshot on the reporting seed; empty but on the main process."""
     measurements = Measurements(common_protocol(manifest, settings.num_samples, settings.seed))
     inputs = draw(settings.seed, settings.num_samples, G.z_dim, G.num_classes)
-    found = pass_over_generated(G, inputs, real.extractors, crew, G.name)
-    drawn = draw_by_class(G, real.extractors, facts, settings, crew)
-    with crew.processes.together():
-        if crew.processes.is_main:
+    found = pass_over_generated(G, inputs, real.extractors, executor, G.name)
+    drawn = draw_by_class(G, real.extractors, facts, settings, executor)
+    with executor.context.raise_on_all():
+        if executor.context.is_main:
             entry = describe_model(G)
             measure_model(measurements, found, real, facts, settings, entry, "", drawn=drawn)
     return measurements

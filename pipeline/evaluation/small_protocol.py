@@ -11,7 +11,7 @@ from typing import Any
 
 from models.generator import Generator
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.metrics.frechet import FID_FORMULA
 from pipeline.evaluation.opened import RealSide
 from pipeline.evaluation.passes import pass_over_generated
@@ -44,11 +44,11 @@ class SmallProtocol:
 
         Raises UserError when it or an extractor gives values that are not finite.
         """
-        crew = Crew.on(self.device)
+        executor = ParallelExecutor.on(self.device)
         # In a thread of its own: how many cores one operation takes is each thread's setting, and
         # that of the training beside it must not change.
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(self._score, G, nimg, crew).result()
+            return pool.submit(self._score, G, nimg, executor).result()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -74,11 +74,11 @@ class SmallProtocol:
             )
         }
 
-    def _score(self, G: Generator, nimg: int, crew: Crew) -> dict[str, float]:
+    def _score(self, G: Generator, nimg: int, executor: ParallelExecutor) -> dict[str, float]:
         inputs = draw(SEED, NUM_SAMPLES, G.config.z_dim, G.config.num_classes)
         with exact_arithmetic():
             found = pass_over_generated(
-                G, inputs, self.real.extractors, crew, name=f"EMA generator at {nimg} images"
+                G, inputs, self.real.extractors, executor, name=f"EMA generator at {nimg} images"
             )
             distances = (
                 facts.distance(collected)

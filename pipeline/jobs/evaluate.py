@@ -8,10 +8,10 @@ from pathlib import Path
 from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.data.shards.manifest import Manifest, read_manifest
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.interruption import stop_reason
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.from_params import evaluate_settings, extractor_sources
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.sample_files import GRID_FILE
@@ -39,7 +39,7 @@ def evaluate_in_group(
     params: Params,
     paths: EvaluatePaths,
     device: str,
-    processes: Processes,
+    context: DistContext,
     should_stop: Callable[[], str | None] | None = None,
 ) -> None:
     """Scores the model on `device` together with the other processes. A collective.
@@ -49,8 +49,8 @@ def evaluate_in_group(
     """
     keep_freed_memory()
     with stop_reason(should_stop) as reason:
-        crew = Crew.on(device, processes, reason)
-        manifest = open_manifest(params, paths.shards, processes)
+        executor = ParallelExecutor.on(device, context, reason)
+        manifest = open_manifest(params, paths.shards, context)
         metrics = evaluate_model(
             paths.model,
             paths.reference,
@@ -60,9 +60,9 @@ def evaluate_in_group(
             sources=extractor_sources(params),
             settings=evaluate_settings(params),
             device=device,
-            crew=crew,
+            executor=executor,
         )
-        if not processes.is_main:
+        if not context.is_main:
             return
         if paths.as_json:
             protocol = json.loads(paths.files.protocol.read_text(encoding="utf-8"))
@@ -76,9 +76,9 @@ def evaluate_in_group(
         )
 
 
-def open_manifest(params: Params, shards: Path, processes: Processes) -> Manifest:
+def open_manifest(params: Params, shards: Path, context: DistContext) -> Manifest:
     """What the shards hold; a mistyped address of MLflow is told as well, before the work."""
-    with processes.together():
+    with context.raise_on_all():
         if params.runtime.tracker == "mlflow":
             resolve_uri(params.runtime.tracking_uri)
         return read_manifest(shards)

@@ -8,9 +8,9 @@ from pipeline.config.extractors import PUBLISHED, network_of
 from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.data.shards.streaming import open_anywhere
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.interruption import stop_reason
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.from_params import extractor_sources
 from pipeline.evaluation.reference.bf16_effect import describe_bf16_effect
 from pipeline.evaluation.reference.compute import make_references
@@ -34,7 +34,7 @@ def make_references_in_group(
     params: Params,
     paths: ReferencePaths,
     device: str,
-    processes: Processes,
+    context: DistContext,
     should_stop: Callable[[], str | None] | None = None,
 ) -> None:
     """Prepares the real side on `device` together with the other processes. A collective.
@@ -45,9 +45,9 @@ def make_references_in_group(
     use_plain_optimizers()
     reference, runtime = params.reference, params.runtime
     with stop_reason(should_stop) as reason:
-        with processes.together():
+        with context.raise_on_all():
             dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
-        processes.agree(dataset.manifest.digest, "data set")
+        context.agree(dataset.manifest.digest, "data set")
         made = make_references(
             dataset,
             paths.out,
@@ -58,7 +58,7 @@ def make_references_in_group(
             device=device,
             keep_features=None if reference.keep_features == "all" else reference.keep_features,
             cache_dir=Path(runtime.cache_dir) / CACHE_FOLDER,
-            crew=Crew.on(device, processes, reason),
+            executor=ParallelExecutor.on(device, context, reason),
         )
     for each in made:
         protocol = each.protocol

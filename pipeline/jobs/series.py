@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.interruption import stop_reason
 from pipeline.evaluation.evaluate import CONFIG_FILE
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.from_params import evaluate_settings, extractor_sources, selection_settings
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.series import score_series
@@ -42,7 +42,7 @@ def score_series_in_group(
     params: Params,
     paths: SeriesPaths,
     device: str,
-    processes: Processes,
+    context: DistContext,
     should_stop: Callable[[], str | None] | None = None,
 ) -> None:
     """Scores the snapshots on `device` together with the other processes. A collective.
@@ -52,8 +52,8 @@ def score_series_in_group(
     """
     keep_freed_memory()
     with stop_reason(should_stop) as reason:
-        manifest = open_manifest(params, paths.shards, processes)
-        with processes.together():
+        manifest = open_manifest(params, paths.shards, context)
+        with context.raise_on_all():
             snapshots = find_snapshots(paths.snapshots, paths.model, Path(params.runtime.runs_dir))
         fresh: list[Point] = []
 
@@ -72,7 +72,7 @@ def score_series_in_group(
             settings=evaluate_settings(params),
             selection=selection_settings(params),
             device=device,
-            crew=Crew.on(device, processes, reason),
+            executor=ParallelExecutor.on(device, context, reason),
             on_point=on_point,
         )
         if series is None:

@@ -6,7 +6,7 @@ from pipeline.config.params import Params, override
 from pipeline.data.ingest.dataset import write_dataset
 from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.sources.select import open_source
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
 from pipeline.jobs.reference import ReferencePaths, make_references_in_group
 
@@ -43,6 +43,6 @@ def prepare_digits(params: Params) -> tuple[Params, str, str]:
             params,
             ReferencePaths(shards=str(shards), out=reference),
             choose_device(runtime.device, runtime.num_threads),
-            Processes(),
+            DistContext(),
         )
     return params, str(shards), str(reference)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.storage.digest import digest_json, digest_sources
 from pipeline.training.settings import TrainSettings
 
@@ -24,7 +24,7 @@ RESULT_SOURCES = (
 def run_identity(
     settings: TrainSettings,
     dataset_digest: str,
-    processes: Processes = Processes(),  # noqa: B008
+    context: DistContext = DistContext(),  # noqa: B008
 ) -> dict[str, Any]:
     """What the key digests.
 
@@ -35,7 +35,7 @@ def run_identity(
     if not settings.depends_on_length:
         del configuration["total_kimg"]
     if settings.generator.bn_statistics == "process":
-        configuration["processes"] = processes.world_size
+        configuration["processes"] = context.world_size
     return {
         "settings": configuration,
         "dataset_digest": dataset_digest,

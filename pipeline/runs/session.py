@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.core.environment import code_versions, describe_environment
 from pipeline.core.errors import Preempted, UserError
 from pipeline.data.shards.reader import Dataset
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.interruption import stop_reason
 from pipeline.runs.backup import Mirror
 from pipeline.runs.checkpoint import Checkpoints
@@ -70,31 +70,31 @@ class Session:
     """Scores the averaged generator every `eval_kimg`; on the main process."""
 
 
-def run_session(session: Session, processes: Processes = Processes()) -> None:  # noqa: B008
+def run_session(session: Session, context: DistContext = DistContext()) -> None:  # noqa: B008
     """Trains to the end, from wherever an earlier call stopped, and exports the result.
 
     Raises Preempted when a signal or the death of the starting process ended it early; everything
     needed to go on is then in the run folder. Every process of a job calls it; the main one writes.
     """
     settings, dataset = session.settings, session.dataset
-    identity = run_identity(settings, dataset.manifest.digest, processes)
+    identity = run_identity(settings, dataset.manifest.digest, context)
     if session.inheritance is not None:
         identity["inherited"] = session.inheritance.identity()
-    processes.agree({**identity, "versions": code_versions()}, "configuration, code or data set")
+    context.agree({**identity, "versions": code_versions()}, "configuration, code or data set")
     check_batch(settings.batch, len(dataset.train))
-    check_shares(settings, session.runtime, processes.world_size)
+    check_shares(settings, session.runtime, context.world_size)
     with ExitStack() as stack:
         should_stop = stack.enter_context(stop_reason(session.should_stop))
-        if processes.is_main:
-            summary, run_dir = _train_and_write(session, identity, should_stop, processes)
+        if context.is_main:
+            summary, run_dir = _train_and_write(session, identity, should_stop, context)
         else:
-            processes.raise_together(None)
+            context.raise_error_on_all(None)
             summary = train(
                 settings,
                 dataset.train,
                 session.runtime,
                 should_stop,
-                processes=processes,
+                context=context,
             )
             run_dir = session.paths.runs_dir
     if summary.stopped_by is not None:
@@ -108,7 +108,7 @@ def _train_and_write(
     session: Session,
     identity: Mapping[str, Any],
     should_stop: Callable[[], str | None],
-    processes: Processes,
+    context: DistContext,
 ) -> tuple[Summary, Path]:
     settings, runtime = session.settings, session.runtime
     key = run_key(identity)
@@ -133,9 +133,9 @@ def _train_and_write(
             if session.inheritance is not None:
                 take_over(session.inheritance, run_dir / "checkpoints", key)
         except UserError as error:
-            processes.raise_together(error)
+            context.raise_error_on_all(error)
             raise
-        processes.raise_together(None)
+        context.raise_error_on_all(None)
         checkpoints = Checkpoints(
             run_dir / "checkpoints",
             key,
@@ -166,7 +166,7 @@ def _train_and_write(
                         runtime,
                         should_stop,
                         Writers(output, checkpoints, tracker, on_status, session.evaluate),
-                        processes,
+                        context,
                     )
                 outcome = "finished" if summary.stopped_by is None else "preempted"
             finally:
@@ -176,7 +176,7 @@ def _train_and_write(
             facts = {**metadata, **(session.description or {})}
             environment = {
                 **describe_environment(runtime.device),
-                "processes": processes.world_size,
+                "processes": context.world_size,
             }
             export_run(run_dir, output, settings, facts, summary, environment, session.paths.out)
     return summary, run_dir

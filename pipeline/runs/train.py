@@ -9,8 +9,8 @@ from pipeline.core.allocator import keep_freed_memory
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.streaming import open_anywhere
-from pipeline.distributed.context import Processes
-from pipeline.evaluation.executor import Crew
+from pipeline.distributed.context import DistContext
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.from_params import extractor_sources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.small_protocol import SmallProtocol
@@ -52,7 +52,7 @@ def train_in_group(
     params: Params,
     paths: TrainPaths,
     device: str,
-    processes: Processes,
+    context: DistContext,
     should_stop: Callable[[], str | None] | None = None,
     listening: Listening = Listening(),
 ) -> None:
@@ -67,11 +67,11 @@ def train_in_group(
     try:
         dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
         settings = train_settings(params, dataset.manifest)
-        protocol = _open_small_protocol(params, paths, dataset.manifest, device, processes)
+        protocol = _open_small_protocol(params, paths, dataset.manifest, device, context)
     except UserError as error:
-        processes.raise_together(error)
+        context.raise_error_on_all(error)
         raise
-    processes.raise_together(None)
+    context.raise_error_on_all(None)
     description = describe_system(params, dataset.manifest.resolution)
     session = Session(
         settings=settings,
@@ -99,14 +99,14 @@ def train_in_group(
         inheritance=listening.inheritance,
         lock_patience_s=listening.lock_patience_s,
     )
-    run_session(session, processes)
+    run_session(session, context)
 
 
 def _open_small_protocol(
-    params: Params, paths: TrainPaths, manifest: Manifest, device: str, processes: Processes
+    params: Params, paths: TrainPaths, manifest: Manifest, device: str, context: DistContext
 ) -> SmallProtocol | None:
     """What scores the generator on the way: the main process's, while the others wait for it."""
-    if params.train.eval_kimg is None or paths.reference is None or not processes.is_main:
+    if params.train.eval_kimg is None or paths.reference is None or not context.is_main:
         return None
     real = open_real_side(
         paths.reference,
@@ -114,6 +114,6 @@ def _open_small_protocol(
         params.reference.extractors,
         extractor_sources(params),
         device,
-        Crew.on(device),
+        ParallelExecutor.on(device),
     )
     return SmallProtocol.of(real, device)

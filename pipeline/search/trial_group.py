@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pipeline.config.params import Params
 from pipeline.core.errors import Preempted, UserError
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.group import process_group
 from pipeline.distributed.ray.driver_env import Origin
@@ -51,7 +51,7 @@ def enter(job: Job, params: Params) -> str:
 @contextmanager
 def trial_group(
     job: Job, params: Params, told: Mapping[str, Any], device: str
-) -> Iterator[Processes]:
+) -> Iterator[DistContext]:
     """This process as the main one of a trial's, with the others at work in their places.
 
     One that dies takes this process with it, unless it ends by itself soon: so Ray starts all of
@@ -59,7 +59,7 @@ def trial_group(
     """
     num_workers = job.study.section.workers_per_trial
     if num_workers == 1:
-        yield Processes()
+        yield DistContext()
         return
     address, port = ray.util.get_node_ip_address(), _free_port()
     group = get_current_placement_group()
@@ -81,8 +81,8 @@ def trial_group(
     ]
     threading.Thread(target=_watch, args=(peers, over), daemon=True).start()
     try:
-        with _joined(params, device, 0, num_workers, address, port) as processes:
-            yield processes
+        with _joined(params, device, 0, num_workers, address, port) as context:
+            yield context
     finally:
         over.set()
         for peer in peers:
@@ -95,12 +95,12 @@ def _peer(job: Job, told: Mapping[str, Any], rank: int, address: str, port: int)
     device = enter(job, params)
     count = study.section.workers_per_trial
     try:
-        with _joined(params, device, rank, count, address, port) as processes:
+        with _joined(params, device, rank, count, address, port) as context:
             train_in_group(
                 params,
                 trial_paths(study),
                 device,
-                processes,
+                context,
                 lambda: None,
                 Listening(inheritance=inheritance(told["parent"], told["id"])),
             )
@@ -111,7 +111,7 @@ def _peer(job: Job, told: Mapping[str, Any], rank: int, address: str, port: int)
 @contextmanager
 def _joined(
     params: Params, device: str, rank: int, count: int, address: str, port: int
-) -> Iterator[Processes]:
+) -> Iterator[DistContext]:
     described = {
         "RANK": str(rank),
         "WORLD_SIZE": str(count),
@@ -122,8 +122,8 @@ def _joined(
     os.environ.update(described)
     runtime = params.runtime
     try:
-        with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as processes:
-            yield processes
+        with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as context:
+            yield context
     finally:
         for name in described:
             os.environ.pop(name, None)

@@ -66,8 +66,8 @@ class TrialRun(tune.Trainable):
         study = self._job.study
         params = study.trial_params(self._told["config"], self._told["seed"])
         device = enter(self._job, params)
-        processes = self._group.enter_context(trial_group(self._job, params, self._told, device))
-        return TrialTraining(study, self._told, device, processes)
+        context = self._group.enter_context(trial_group(self._job, params, self._told, device))
+        return TrialTraining(study, self._told, device, context)
 
     def _close(self) -> None:
         if self._training is not None:

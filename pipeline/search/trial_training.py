@@ -9,7 +9,7 @@ from queue import Queue
 from typing import Any
 
 from pipeline.core.errors import ObstacleError, Preempted, UserError
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.runs.checkpoint_files import checkpoint_name
 from pipeline.runs.inheritance import Inheritance
 from pipeline.runs.train import Listening, TrainPaths, train_in_group
@@ -46,7 +46,7 @@ class TrialTraining:
     """
 
     def __init__(
-        self, study: Study, told: Mapping[str, Any], device: str, processes: Processes
+        self, study: Study, told: Mapping[str, Any], device: str, context: DistContext
     ) -> None:
         """`told` is what the searcher says of the trial; call in the group of its processes."""
         self.params = study.trial_params(told["config"], told["seed"])
@@ -56,7 +56,7 @@ class TrialTraining:
         self._total_nimg = run_nimg(self.params.train.total_kimg, self.params.train.batch)
         self._told = told
         self._device = device
-        self._processes = processes
+        self._context = context
         self._news: Queue[News | BaseException] = Queue()
         self._wanted = threading.Semaphore(0)
         self._stopping = threading.Event()
@@ -140,7 +140,7 @@ class TrialTraining:
             self.params,
             trial_paths(study),
             self._device,
-            self._processes,
+            self._context,
             self._should_stop,
             Listening(
                 on_run=self._on_run,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from pipeline.core.errors import UserError
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.training.state import TrainState
 
 COLLAPSED_VARIETY = 0.05
@@ -18,7 +18,7 @@ COLLAPSE_REPORTS = 3
 
 
 def find_breakdown(
-    state: TrainState, metrics: Mapping[str, float], processes: Processes
+    state: TrainState, metrics: Mapping[str, float], context: DistContext
 ) -> str | None:
     """Where a number first was not finite, the same on all processes; None if all are finite.
 
@@ -27,13 +27,13 @@ def find_breakdown(
     own = {"loss/d": state.d.first_broken_loss(), "loss/g": state.g.first_broken_loss()}
     losses = [
         (nimg, name, rank)
-        for rank, others in enumerate(processes.gather(own))
+        for rank, others in enumerate(context.gather(own))
         for name, nimg in others.items()
         if nimg >= 0
     ]
     tensors = _broken_updates(state) or _broken_weights(state)
     if not losses and tensors is None:
-        return _broken_metrics(state, metrics, processes)
+        return _broken_metrics(state, metrics, context)
     found, nimgs = [], []
     if losses:  # at one nimg D's comes before G's, which it breaks on all ranks
         nimg, name, rank = min(losses)
@@ -47,11 +47,11 @@ def find_breakdown(
     return f"{', '.join(found)} not finite at nimg {min(nimgs)}"
 
 
-def check_equal_weights(state: TrainState, processes: Processes) -> None:
+def check_equal_weights(state: TrainState, context: DistContext) -> None:
     """Raises UserError on all when processes have come to hold different bits. A collective."""
-    if not processes.several:
+    if not context.is_distributed:
         return
-    sums = processes.gather(
+    sums = context.gather(
         {"G": _checksum(state.G), "D": _checksum(state.D), "G_ema": _checksum(state.G_ema)}
     )
     for rank, other in enumerate(sums):
@@ -84,10 +84,10 @@ class CollapseWatch:
 
 
 def _broken_metrics(
-    state: TrainState, metrics: Mapping[str, float], processes: Processes
+    state: TrainState, metrics: Mapping[str, float], context: DistContext
 ) -> str | None:
     own = [name for name, value in metrics.items() if not math.isfinite(value)]
-    for rank, names in enumerate(processes.gather(own)):
+    for rank, names in enumerate(context.gather(own)):
         if names:
             return f"{', '.join(names)} on rank {rank} not finite by nimg {state.nimg}"
     return None

@@ -14,8 +14,8 @@ from pipeline.core.images import from_uint8
 from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.block_order import make_order
 from pipeline.data.shards.reader import Rows
-from pipeline.distributed.context import Processes
-from pipeline.distributed.stop_sync import StopVotes
+from pipeline.distributed.context import DistContext
+from pipeline.distributed.stop_sync import StopSync
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.run_output import RunOutput
 from pipeline.tracking.tracker import Tracker
@@ -75,7 +75,7 @@ def train(
     runtime: RuntimeSettings,
     should_stop: Callable[[], str | None] = lambda: None,
     writers: Writers | None = None,
-    processes: Processes = Processes(),  # noqa: B008
+    context: DistContext = DistContext(),  # noqa: B008
 ) -> Summary:
     """Trains from the newest checkpoint, or from the start, to `settings.total_nimg` images.
 
@@ -84,14 +84,14 @@ def train(
     finite and may not be rolled back; the newest checkpoint is then from before that.
     """
     batch, total_nimg = settings.batch, settings.total_nimg
-    state = TrainState(settings, runtime.device, processes)
-    _resume(state, writers, total_nimg, processes)
+    state = TrainState(settings, runtime.device, context)
+    _resume(state, writers, total_nimg, context)
     start_nimg, resumed_elapsed_s = state.nimg, state.elapsed_s
     started = time.perf_counter()
-    votes = StopVotes(should_stop, processes)
+    votes = StopSync(should_stop, context)
     reports = Reports(
         settings,
-        processes,
+        context,
         None if writers is None else writers.report,
         None if writers is None else writers.evaluation,
         stop_when_collapsed=runtime.on_collapse == "stop",
@@ -106,8 +106,8 @@ def train(
                 make_order(settings.order, settings.seed, rows.shard_rows, settings.order_window),
                 batch,
                 start=state.nimg,
-                rank=processes.rank,
-                world_size=processes.world_size,
+                rank=context.rank,
+                world_size=context.world_size,
             ) as batches:
                 while True:
                     stopped_by = votes.ask()
@@ -134,10 +134,10 @@ def train(
                         writers.checkpoints.save(state.state_dict())
                     if ending:
                         break
-                    _step(settings, runtime, state, batches, meter, processes)
+                    _step(settings, runtime, state, batches, meter, context)
             break
         except RolledBack:
-            state = _rolled_back(state, settings, runtime, writers, processes)
+            state = _rolled_back(state, settings, runtime, writers, context)
 
     votes.close()
     return Summary(
@@ -153,23 +153,23 @@ def _rolled_back(
     settings: TrainSettings,
     runtime: RuntimeSettings,
     writers: Writers | None,
-    processes: Processes,
+    context: DistContext,
 ) -> TrainState:
     """The newest checkpoint's state, or the start's, at lower rates than the broken one had."""
     if writers is not None:
         writers.checkpoints.flush()
-    state = TrainState(settings, runtime.device, processes)
-    _resume(state, writers, broken.nimg, processes)
+    state = TrainState(settings, runtime.device, context)
+    _resume(state, writers, broken.nimg, context)
     state.lr_factor = broken.lr_factor * LR_CUT
     state.num_rollbacks = broken.num_rollbacks + 1
     return state
 
 
 def _resume(
-    state: TrainState, writers: Writers | None, up_to_nimg: int, processes: Processes
+    state: TrainState, writers: Writers | None, up_to_nimg: int, context: DistContext
 ) -> None:
     saved = None if writers is None else writers.checkpoints.load_newest(up_to_nimg)
-    saved = processes.from_main(saved)
+    saved = context.from_main(saved)
     if saved is not None:
         state.load_state_dict(saved)
 
@@ -180,11 +180,11 @@ def _step(
     state: TrainState,
     batches: Batches,
     meter: Meter,
-    processes: Processes,
+    context: DistContext,
 ) -> None:
     """One update of D and, where it is due, one of G."""
     nimg, device, part = state.nimg, runtime.device, runtime.batch_per_process
-    share = processes.share(settings.batch)
+    share = context.share(settings.batch)
     images, labels = batches.next_batch()
     real = from_uint8(images.to(device, non_blocking=True))
     labels = labels.to(device, non_blocking=True)

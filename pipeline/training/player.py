@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 
 
 class Player:
@@ -18,11 +18,11 @@ class Player:
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: Adam, processes: Processes, device: torch.device
+        self, network: nn.Module, optimizer: Adam, context: DistContext, device: torch.device
     ) -> None:
         self.optimizer = optimizer
         self._forward: nn.Module = network
-        if processes.several:
+        if context.is_distributed:
             # Its buffers are spectral norm's vectors, equal everywhere, and standing statistics.
             self._forward = DistributedDataParallel(
                 network,

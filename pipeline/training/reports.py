@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline.core.errors import UserError
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.training.health import CollapseWatch, check_equal_weights, find_breakdown
 from pipeline.training.meter import Meter
 from pipeline.training.settings import TrainSettings
@@ -24,7 +24,7 @@ class Reports:
     def __init__(
         self,
         settings: TrainSettings,
-        processes: Processes,
+        context: DistContext,
         report: Callable[[int, dict[str, float], float], None] | None,
         evaluate: Callable[[TrainState], dict[str, float]] | None,
         stop_when_collapsed: bool,
@@ -34,7 +34,7 @@ class Reports:
         While it evaluates the others wait in the next collective.
         """
         self._settings = settings
-        self._processes = processes
+        self._context = context
         self._report = report
         self._evaluate = evaluate
         self._stop_when_collapsed = stop_when_collapsed
@@ -49,7 +49,7 @@ class Reports:
         """
         settings = self._settings
         metrics = meter.read(settings.batch)
-        if (breakdown := find_breakdown(state, metrics, self._processes)) is not None:
+        if (breakdown := find_breakdown(state, metrics, self._context)) is not None:
             if settings.on_nonfinite == "rollback" and state.num_rollbacks < settings.max_rollbacks:
                 self._say(f"{breakdown}; going back to the newest checkpoint at half the rates")
                 raise RolledBack
@@ -59,8 +59,8 @@ class Reports:
                 "lower train.g_lr and train.d_lr, set train.precision to fp32, or "
                 "train.on_nonfinite to rollback"
             )
-        check_equal_weights(state, self._processes)
-        metrics = {**self._processes.means(metrics), **_gammas(state)}
+        check_equal_weights(state, self._context)
+        metrics = {**self._context.means(metrics), **_gammas(state)}
         if state.num_rollbacks:
             metrics["rollback/count"] = state.num_rollbacks
             metrics["rollback/lr_factor"] = state.lr_factor
@@ -85,7 +85,7 @@ class Reports:
         self._warned = True
 
     def _say(self, sentence: str) -> None:
-        if self._processes.is_main:
+        if self._context.is_main:
             print(sentence, file=sys.stderr)
 
 

@@ -10,7 +10,7 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from models.normalization import StandingNorm
 from pipeline.core.randomness import generator_at
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.training.player import Player
 from pipeline.training.settings import TrainSettings
 
@@ -25,7 +25,7 @@ class TrainState:
         self,
         settings: TrainSettings,
         device: str,
-        processes: Processes = Processes(),  # noqa: B008
+        context: DistContext = DistContext(),  # noqa: B008
     ) -> None:
         self.nimg = 0
         self.elapsed_s = 0.0
@@ -44,10 +44,10 @@ class TrainState:
         self.G_ema = copy.deepcopy(self.G).requires_grad_(False)
         for module in self.G.modules():
             if isinstance(module, StandingNorm):
-                module.synchronized = processes.several
+                module.synchronized = context.is_distributed
         place = torch.device(device)
-        self.g = Player(self.G, _adam(self.G, settings.g_lr, settings), processes, place)
-        self.d = Player(self.D, _adam(self.D, settings.d_lr, settings), processes, place)
+        self.g = Player(self.G, _adam(self.G, settings.g_lr, settings), context, place)
+        self.d = Player(self.D, _adam(self.D, settings.d_lr, settings), context, place)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors and numbers only, so that it loads without unpickling code."""

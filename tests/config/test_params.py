@@ -9,7 +9,7 @@ from pipeline.config.sections import RuntimeSection, TrainSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.runs.settings import runtime_settings, train_settings
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 
 def _load(tmp_path: Path, text: str) -> Params:

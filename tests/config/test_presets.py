@@ -12,7 +12,7 @@ from pipeline.data.shards.manifest import Manifest, Split, read_manifest
 from pipeline.jobs.study_smoke import DIGITS
 from pipeline.runs.settings import train_settings
 from pipeline.search.plan import Request, find_section, make_study
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 NOT_THE_DIGITS_OWN = {"on_nonfinite", "max_rollbacks", "order", "order_window"}
 PRESETS = {

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.data.shards.reader import open_dataset
 from pipeline.distributed.group import process_group
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from stages.entry import run_stage
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
@@ -19,16 +19,16 @@ from tests.evaluation.subjects import write_real_side
 
 def main() -> None:
     root, out, num_threads = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    with process_group("cpu", 120) as processes:
+    with process_group("cpu", 120) as context:
         torch.set_num_threads(num_threads)
-        prepare_and_score(root, out, Crew.on("cpu", processes))
+        prepare_and_score(root, out, ParallelExecutor.on("cpu", context))
 
 
-def prepare_and_score(root: Path, out: Path, crew: Crew) -> None:
+def prepare_and_score(root: Path, out: Path, executor: ParallelExecutor) -> None:
     """What each process of the crew does."""
     prepared, reference = Prepared(root), out / "reference"
-    write_real_side(open_dataset(prepared.shards), reference, keep_features=40, crew=crew)
-    evaluate(prepared, out, reference_dir=reference, crew=crew)
+    write_real_side(open_dataset(prepared.shards), reference, keep_features=40, executor=executor)
+    evaluate(prepared, out, reference_dir=reference, executor=executor)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT
 from tests.distributed.job import free_port
+from tests.support.project import ROOT
 
 HEAD_IP = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outer address
 # A dead node is noticed within seconds instead of half a minute.
@@ -33,7 +33,7 @@ class RayNodes:
 
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="rn-", dir="/tmp")
-        self._processes: list[subprocess.Popen] = []
+        self._context: list[subprocess.Popen] = []
         port = free_port()
         self.address = f"{HEAD_IP}:{port}"
         """For RAY_ADDRESS."""
@@ -43,13 +43,13 @@ class RayNodes:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for process in self._processes:
+        for process in self._context:
             kill_tree(process)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def processes(self) -> list[psutil.Process]:
+    def context(self) -> list[psutil.Process]:
         """All of the cluster."""
-        nodes = [psutil.Process(p.pid) for p in self._processes if p.poll() is None]
+        nodes = [psutil.Process(p.pid) for p in self._context if p.poll() is None]
         return [child for node in nodes for child in node.children(recursive=True)]
 
     def add(self, num_cpus: int) -> subprocess.Popen:
@@ -67,13 +67,13 @@ class RayNodes:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._processes.append(tenant)
+        self._context.append(tenant)
         assert tenant.stdout is not None
         assert tenant.stdout.readline() == "held\n"
         return tenant
 
     def _start(self, *options: str) -> subprocess.Popen:
-        number = len(self._processes) + 2
+        number = len(self._context) + 2
         log = Path(self._folder, f"node-{number}.log")
         with open(log, "w") as output:
             process = subprocess.Popen(
@@ -87,7 +87,7 @@ class RayNodes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._processes.append(process)
+        self._context.append(process)
         return process
 
 

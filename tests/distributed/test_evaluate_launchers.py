@@ -13,7 +13,7 @@ from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
 from tests.evaluation.subjects import write_model, write_real_side, write_stripes
-from tests.faults.conftest import environment
+from tests.support.processes import environment
 
 EVALUATE = {"num_samples": 330, "seed": 5, "is_splits": 2, "kid_subsets": 5, "kid_subset_size": 10}
 

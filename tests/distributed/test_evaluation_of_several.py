@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from tests.distributed.evaluate_worker import prepare_and_score
 from tests.distributed.job import finish, start_module
 from tests.evaluation.subjects import write_model, write_stripes
@@ -22,7 +22,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_1_2_and_3_processes_give_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    prepare_and_score(root, tmp_path / "1", Crew(num_threads=2))
+    prepare_and_score(root, tmp_path / "1", ParallelExecutor(num_threads=2))
     for count, threads in ((2, [1, 2]), (3, [1, 1, 1])):
         arguments = [[str(root), str(tmp_path / str(count)), str(n)] for n in threads]
         for code, output in finish(start_module(tmp_path, WORKER, arguments)):

@@ -10,8 +10,8 @@ import torch
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.training.state import TrainState
 from tests.distributed.job import finish, newest_state, start, train, train_in_turn
-from tests.faults.conftest import wait_for
-from tests.training.conftest import TINY
+from tests.support.processes import wait_for
+from tests.support.tiny_run import TINY
 
 STEPS_20 = 20 * 16 / 1000
 GHOST = {"generator": {"bn_statistics": "ghost", "bn_ghost_batch": 4}}

@@ -16,7 +16,7 @@ from pipeline.distributed.ray.driver_actor import Desk
 from pipeline.distributed.ray.job import RayJob
 from tests.distributed.job import newest_state
 from tests.distributed.ray_nodes import RayNodes, is_listening, kill_tree
-from tests.faults.conftest import Project, wait_for
+from tests.support.processes import Project, wait_for
 
 PATIENCE_S = 300
 JOB = RayJob(
@@ -101,9 +101,9 @@ def _is_alive(process):
         return False
 
 
-def _workers(processes):
+def _workers(context):
     """Those of them that train; Ray names them so."""
-    return [p for p in processes if _is_alive(p) and "RayTrainWorker" in " ".join(p.cmdline())]
+    return [p for p in context if _is_alive(p) and "RayTrainWorker" in " ".join(p.cmdline())]
 
 
 def test_signal_stops_workers_on_this_machine(make_project, undisturbed, start):
@@ -226,7 +226,7 @@ def test_killed_driver_leaves_no_workers(make_project, joined, start, tmp_path, 
     project = make_project("orphans")
     process = start(project)
     wait_for(project.checkpoints, PATIENCE_S)
-    workers = _workers(joined.processes())
+    workers = _workers(joined.context())
     assert len(workers) == 2
     process.kill()
     process.wait()

@@ -11,10 +11,10 @@ from PIL import Image
 from pipeline.data.ingest.dataset import write_dataset
 from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.sources.select import open_source
-from tests.conftest import ROOT
 from tests.data.photographs import encoded, photograph
 from tests.distributed.ray_nodes import RayNodes, is_listening
-from tests.faults.conftest import wait_for
+from tests.support.processes import wait_for
+from tests.support.project import ROOT
 
 
 def _write_photos(folder: Path) -> None:

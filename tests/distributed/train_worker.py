@@ -12,25 +12,25 @@ from typing import Any
 import torch
 
 from pipeline.data.shards.reader import open_dataset
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.group import process_group
 from pipeline.runs.session import Session, SessionPaths, run_session
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.training import loop
 from stages.entry import run_stage
-from tests.training.conftest import RUNTIME, TINY
+from tests.support.tiny_run import RUNTIME, TINY
 
 
 def main() -> None:
     folder, shards = Path(sys.argv[1]), Path(sys.argv[2])
     systems = json.loads(sys.argv[3])
     join_timeout_s = min(changes.pop("join_timeout_s", 60) for changes in systems.values())
-    with process_group("cpu", join_timeout_s) as processes:
+    with process_group("cpu", join_timeout_s) as context:
         for name, changes in systems.items():
-            _train(folder / name, shards, changes, processes)
+            _train(folder / name, shards, changes, context)
 
 
-def _train(folder: Path, shards: Path, changes: dict[str, Any], processes: Processes) -> None:
+def _train(folder: Path, shards: Path, changes: dict[str, Any], context: DistContext) -> None:
     generator = replace(TINY.generator, **changes.pop("generator", {}))
     discriminator = replace(TINY.discriminator, **changes.pop("discriminator", {}))
     runtime = replace(RUNTIME, **changes.pop("runtime", {}))
@@ -42,9 +42,9 @@ def _train(folder: Path, shards: Path, changes: dict[str, Any], processes: Proce
         runtime=runtime,
         open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
     )
-    if fault is not None and processes.rank == fault["rank"]:
+    if fault is not None and context.rank == fault["rank"]:
         _break(fault["kind"], fault["nimg"])
-    run_session(session, processes)
+    run_session(session, context)
 
 
 def _break(kind: str, nimg: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.evaluation import class_draws
 from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.measurements import Measurements, lines
 from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments
@@ -230,15 +230,15 @@ def test_miyato5k_draws_each_class_for_itself(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(class_draws, "MIYATO_PER_CLASS", 40)
-    crew = Crew.on("cpu")
+    executor = ParallelExecutor.on("cpu")
     sources: Any = None  # dataset-cnn lies in the reference itself
     real = open_real_side(
-        prepared.reference, prepared.manifest, ["dataset-cnn"], sources, "cpu", crew
+        prepared.reference, prepared.manifest, ["dataset-cnn"], sources, "cpu", executor
     )
     facts = [RealFacts.of(real.references[0], 100)]
     G = load_generator(prepared.model / "generator.safetensors", "cpu")
     settings = dataclasses.replace(SETTINGS, intra_fid="miyato5k")
-    (found,) = class_draws.draw_by_class(G, real.extractors, facts, settings, crew)
+    (found,) = class_draws.draw_by_class(G, real.extractors, facts, settings, executor)
     assert found is not None
     assert found.num_generated == (40, 40, 40)
     assert np.isfinite(found.distances).all()
@@ -247,7 +247,7 @@ def test_miyato5k_draws_each_class_for_itself(
     assert one.y.tolist() == [1] * 40
     assert not (one.z == class_draws.class_draw(0, 2, 40, G.z_dim).z).any()
     assert not (one.z == draw(0, 40, G.z_dim, 3).z).any()
-    assert class_draws.draw_by_class(G, real.extractors, facts, SETTINGS, crew) == [None]
+    assert class_draws.draw_by_class(G, real.extractors, facts, SETTINGS, executor) == [None]
 
 
 def test_as_many_generated_as_heldout_images_need_no_match() -> None:

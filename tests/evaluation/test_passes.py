@@ -8,7 +8,7 @@ import torch
 
 from pipeline.core.errors import Preempted, UserError
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.passes import pass_over_generated, pass_over_real
 from pipeline.evaluation.sampling import draw
@@ -37,31 +37,33 @@ def _means(broken: float | None) -> Extractor:
 
 def test_the_real_image_is_named(prepared: Prepared) -> None:
     rows = open_dataset(prepared.shards).train
-    seen = pass_over_real(rows, [_means(None)], Crew(), max_kept=None).collected[0]
+    seen = pass_over_real(rows, [_means(None)], ParallelExecutor(), max_kept=None).collected[0]
     darkest = int(seen.features.argmin())
     key = rows.keys(np.array([darkest]))[0]
     broken = _means(float(seen.features.min()))
     with pytest.raises(UserError, match=f"means gives .* for image {key}; leave that image out"):
-        pass_over_real(rows, [broken], Crew(num_threads=2), max_kept=None)
+        pass_over_real(rows, [broken], ParallelExecutor(num_threads=2), max_kept=None)
     with pytest.raises(UserError, match=r"its weights \(SHA-256 abababababab\) are damaged"):
-        pass_over_real(rows, [_means(255)], Crew(), max_kept=None)
+        pass_over_real(rows, [_means(255)], ParallelExecutor(), max_kept=None)
 
 
 def test_the_generated_image_is_named(prepared: Prepared) -> None:
     G = load_generator(prepared.model / "generator.safetensors")
     inputs = draw(7, 230, G.z_dim, G.num_classes)
-    seen = pass_over_generated(G, inputs, [_means(None)], Crew(), G.name).collected[0]
+    seen = pass_over_generated(G, inputs, [_means(None)], ParallelExecutor(), G.name).collected[0]
     darkest = int(seen.features.argmin())
     broken = _means(float(seen.features.min()))
     message = rf"generated image {darkest} \(label {inputs.y[darkest]}, seed 7\); leave"
     with pytest.raises(UserError, match=message):
-        pass_over_generated(G, inputs, [broken], Crew(num_threads=3), G.name)
+        pass_over_generated(G, inputs, [broken], ParallelExecutor(num_threads=3), G.name)
 
 
 def test_features_may_lie_on_the_disk(prepared: Prepared, tmp_path: Path) -> None:
     rows = open_dataset(prepared.shards).train
     inside, outside = (
-        pass_over_real(rows, [_means(None)], Crew(), max_kept=40, scratch=scratch).collected[0]
+        pass_over_real(
+            rows, [_means(None)], ParallelExecutor(), max_kept=40, scratch=scratch
+        ).collected[0]
         for scratch in (None, tmp_path)
     )
     assert isinstance(outside.features, np.memmap)
@@ -74,4 +76,6 @@ def test_features_may_lie_on_the_disk(prepared: Prepared, tmp_path: Path) -> Non
 def test_a_reason_to_stop_ends_it(prepared: Prepared) -> None:
     rows = open_dataset(prepared.shards).train
     with pytest.raises(Preempted, match="SIGTERM; run the same command to begin again"):
-        pass_over_real(rows, [_means(None)], Crew(should_stop=lambda: "SIGTERM"), max_kept=None)
+        pass_over_real(
+            rows, [_means(None)], ParallelExecutor(should_stop=lambda: "SIGTERM"), max_kept=None
+        )

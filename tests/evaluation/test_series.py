@@ -19,10 +19,10 @@ from pipeline.evaluation.series import score_series
 from pipeline.evaluation.series_file import Point, Series
 from pipeline.evaluation.settings import SelectionSettings
 from pipeline.runs.snapshot_search import find_snapshots
-from tests.conftest import ROOT
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import SETTINGS, evaluate
 from tests.evaluation.subjects import RUN_KEY, write_stripes, write_untrained
+from tests.support.project import ROOT
 
 KEY = "fid_dataset_cnn"
 SELECTION = SelectionSettings(num_samples=30, seed=8)

@@ -12,8 +12,8 @@ import yaml
 
 from pipeline.runs.checkpoint_files import checkpoint_name, is_intact, saved_nimgs
 from pipeline.tracking.jsonl import STATS_NAME, MetricsRecord, parse_record
-from tests.faults.conftest import COMMAND, Project, environment
 from tests.faults.frozen import poll
+from tests.support.processes import COMMAND, Project, environment
 
 DVC = [sys.executable, "-m", "dvc"]
 

@@ -17,10 +17,10 @@ from tests.faults.attempt import (
     make_repro,
     newest_intact,
 )
-from tests.faults.conftest import COMMAND, Project, wait_for
 from tests.faults.frozen import frozen, poll
 from tests.runs.test_session import assert_equal_weights
 from tests.storage.s3_server import FaultyS3, serve_s3
+from tests.support.processes import COMMAND, Project, wait_for
 
 BATCH = 8
 INTERVAL = 3 * BATCH  # images between checkpoints

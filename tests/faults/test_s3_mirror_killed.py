@@ -14,8 +14,8 @@ from pipeline.runs.backup import RunMirror
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.checkpoint_files import Retention
 from pipeline.storage.s3 import S3Folder
-from tests.conftest import ROOT
 from tests.storage.s3_server import PART, serve_s3
+from tests.support.project import ROOT
 
 RETENTION = Retention(keep=2, interval_nimg=100)
 

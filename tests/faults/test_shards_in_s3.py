@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from tests.faults.conftest import COMMAND, environment
 from tests.runs.test_session import assert_equal_weights
 from tests.storage.s3_server import serve_s3
+from tests.support.processes import COMMAND, environment
 
 
 def _run(project, *command):

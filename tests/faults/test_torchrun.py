@@ -9,8 +9,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.faults.conftest import COMMAND, environment, wait_for
 from tests.runs.test_session import assert_equal_weights
+from tests.support.processes import COMMAND, environment, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import uuid
 import pytest
 import yaml
 
-from tests.faults.conftest import COMMAND, environment, wait_for
 from tests.runs.test_session import assert_equal_weights
+from tests.support.processes import COMMAND, environment, wait_for
 
 
 def _ip(*arguments):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT
-from tests.faults.conftest import wait_for
+from tests.support.processes import wait_for
+from tests.support.project import ROOT
 
 NET = "10.78.0."
 PROGRAMS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.search.cluster_file import mistakes
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 FILES = ("cluster.yaml", "cluster-onprem.yaml")
 VALUES = {"REGION": "eu-central-1", "BUCKET": "s3://ours/sagan", "USER": "ray"}

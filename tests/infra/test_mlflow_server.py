@@ -12,10 +12,10 @@ import boto3
 import pytest
 import yaml
 
-from tests.conftest import ROOT
 from tests.distributed.job import free_port
-from tests.faults.conftest import wait_for
 from tests.storage.s3_server import serve_s3
+from tests.support.processes import wait_for
+from tests.support.project import ROOT
 
 FOLDER = ROOT / "infra" / "mlflow"
 SERVICES = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.infra.hosts import Hosts, why_not
+from tests.support.project import ROOT
 
 FILE = ROOT / "infra" / "cluster-onprem.yaml"
 STUDY = "--smoke --study attention --num-trials 1 --max-kimg 0.4 --seeds 0"
@@ -49,7 +49,7 @@ def _filled_in(hosts):
     return str(path)
 
 
-def _processes(hosts, name):
+def _context(hosts, name):
     """Command lines on a host."""
     code, output = hosts.run(name, "ps", "-eo", "args")
     assert code == 0, output
@@ -76,15 +76,15 @@ def test_study_on_two_hosts(hosts):
     assert code == 0, output
     assert "2 local.cluster.node" in output
     assert "/2.0 CPU" in output  # the worker's
-    assert "raylet" in _processes(hosts, "worker")
+    assert "raylet" in _context(hosts, "worker")
 
     code, output = hosts.run("person", "ray", "down", "-y", cluster)
     assert code == 0, output
-    assert "raylet" not in _processes(hosts, "head")
+    assert "raylet" not in _context(hosts, "head")
     # Ray stops the head alone; the README says how to stop the others.
-    assert "raylet" in _processes(hosts, "worker")
+    assert "raylet" in _context(hosts, "worker")
     ssh = ("ssh", "-i", str(hosts.key), "-o", "StrictHostKeyChecking=no")
     stop = (f"root@{hosts.address('worker')}", "sagan-lab/.venv/bin/ray stop --force")
     code, output = hosts.run("person", *ssh, *stop)
     assert code == 0, output
-    assert "raylet" not in _processes(hosts, "worker")
+    assert "raylet" not in _context(hosts, "worker")

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 SCHEMA = json.loads(ROOT.joinpath("tests/infra/rayjob.schema.json").read_text())
 JOB = yaml.safe_load(ROOT.joinpath("infra/kuberay-rayjob.yaml").read_text())

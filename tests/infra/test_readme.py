@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from ray.scripts.scripts import cli
 
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 INFRA = ROOT / "infra"
 TEXTS = [ROOT / "README.md", *sorted(p for p in INFRA.rglob("*") if p.is_file())]

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 
 def _wheel(folder, version):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT
-from tests.faults.conftest import environment, make_project, wait_for  # noqa: F401
+from tests.support.processes import environment, make_project, wait_for  # noqa: F401
+from tests.support.project import ROOT
 
 SCONTROL = """#!/bin/sh
 case "$1" in

@@ -18,9 +18,9 @@ from pipeline.search.cost import estimate
 from pipeline.search.plan import make_study
 from pipeline.tracking.jsonl import JsonlTracker
 from stages.entry import run_stage
-from tests.conftest import ROOT
-from tests.faults.conftest import environment
 from tests.search.studies import SMALL, section
+from tests.support.processes import environment
+from tests.support.project import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pipeline.reporting.published import (
     paper_rows,
     remark,
 )
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 ROWS = read_published()
 OURS = {

@@ -17,7 +17,7 @@ from pipeline.runs import checkpoint as checkpoint_module
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.checkpoint_files import Retention
 from pipeline.runs.host_copy import HostCopy
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 KEY = "k" * 64
 

@@ -10,7 +10,7 @@ import torch
 from pipeline.core.errors import Preempted
 from pipeline.data.shards.reader import Dataset
 from pipeline.evaluation import small_protocol
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.reference.compute import make_references
@@ -20,7 +20,7 @@ from pipeline.tracking.jsonl import STATS_NAME, JsonlTracker, read_stats
 from pipeline.training.generator import load_generator
 from pipeline.training.loop import Evaluate
 from tests.runs.test_session import assert_equal_weights
-from tests.training.conftest import RUNTIME, TINY
+from tests.support.tiny_run import RUNTIME, TINY
 
 KEY = "fid2k_dataset_cnn"
 
@@ -46,7 +46,12 @@ def protocol(reference: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) 
     """The real thing on fewer images."""
     monkeypatch.setattr(small_protocol, "NUM_SAMPLES", 120)
     real = open_real_side(
-        reference, digits.manifest, ["dataset-cnn"], WeightSources(), "cpu", Crew.on("cpu")
+        reference,
+        digits.manifest,
+        ["dataset-cnn"],
+        WeightSources(),
+        "cpu",
+        ParallelExecutor.on("cpu"),
     )
     return SmallProtocol.of(real, "cpu")
 

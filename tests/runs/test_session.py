@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from pipeline import load_generator
 from pipeline.core.errors import Preempted, UserError
 from pipeline.tracking.jsonl import read_stats
-from tests.training.conftest import RUNTIME, TINY
+from tests.support.tiny_run import RUNTIME, TINY
 
 
 def weights(out: Path, name: str = "generator") -> dict[str, torch.Tensor]:

@@ -12,9 +12,9 @@ import psutil
 import pytest
 import yaml
 
-from tests.conftest import ROOT
 from tests.distributed.ray_nodes import RayNodes, is_listening, kill_tree
-from tests.faults.conftest import environment, wait_for
+from tests.support.processes import environment, wait_for
+from tests.support.project import ROOT
 
 PATIENCE_S = 200
 METRIC = "attention/g_gamma_16"
@@ -87,10 +87,10 @@ def end(process: subprocess.Popen) -> tuple[int, str]:
     return process.returncode, output
 
 
-def trial_processes(processes: list[psutil.Process], kind: str) -> list[psutil.Process]:
+def trial_processes(context: list[psutil.Process], kind: str) -> list[psutil.Process]:
     """Those that Ray calls so: `ResourceTrainable` of main processes, `_peer` of the others."""
     found = []
-    for process in processes:
+    for process in context:
         try:
             if f"ray::{kind}" in " ".join(process.cmdline()):
                 found.append(process)

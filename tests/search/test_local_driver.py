@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from pipeline.tracking.connection import connect
-from tests.faults.conftest import wait_for
 from tests.search.conftest import end, trial_processes
+from tests.support.processes import wait_for
 
 RATES = [1e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3]
 pytestmark = pytest.mark.filterwarnings(
@@ -37,8 +37,8 @@ def _below(process):
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def _gone(processes):
-    return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
+def _gone(context):
+    return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in context)
 
 
 def _finished(project):

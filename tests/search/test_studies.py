@@ -96,7 +96,7 @@ def test_lost_worker_and_lost_node(make_project, undisturbed, joined):
     project = make_project("lost", workers_per_trial=2)
     process = project.start()
     project.wait_for(lambda: project.events("report"))
-    peers = trial_processes(joined.processes(), "_peer")
+    peers = trial_processes(joined.context(), "_peer")
     peers[0].kill()
     count = len(project.events("report"))
     project.wait_for(lambda: len(project.events("report")) > count + 1)

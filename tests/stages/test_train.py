@@ -15,7 +15,7 @@ from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from pipeline.tracking.jsonl import read_stats
 from tests.evaluation.subjects import write_stripes
-from tests.faults.conftest import environment
+from tests.support.processes import environment
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ tracker.close("finished")
 
 def test_four_processes_at_once_on_a_fresh_store(tmp_path, project_environment):
     environment = project_environment | {"MLFLOW_TRACKING_URI": ""}
-    processes = [
+    context = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, f"run{i}"],
             cwd=tmp_path,
@@ -38,9 +38,9 @@ def test_four_processes_at_once_on_a_fresh_store(tmp_path, project_environment):
         )
         for i in range(4)
     ]
-    outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
+    outputs = [process.communicate(timeout=240)[0].decode() for process in context]
     assert outputs == [""] * 4
-    assert [process.returncode for process in processes] == [0] * 4
+    assert [process.returncode for process in context] == [0] * 4
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         counted = store.execute(
             "select r.name, r.status, count(*) from metrics m join runs r using (run_uuid) "

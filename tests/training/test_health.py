@@ -12,7 +12,7 @@ from pipeline.tracking.tracker import Tracker
 from pipeline.training import loop
 from pipeline.training.health import COLLAPSE_REPORTS, CollapseWatch
 from pipeline.training.loop import Writers, train
-from tests.training.conftest import RUNTIME, TINY
+from tests.support.tiny_run import RUNTIME, TINY
 
 
 class _Collector(Tracker):

@@ -7,7 +7,7 @@ import pytest
 from pipeline.runs.run_key import run_identity, run_key
 from pipeline.training.schedule import learning_rates_at
 from pipeline.training.settings import TrainSettings
-from tests.training.conftest import TINY
+from tests.support.tiny_run import TINY
 
 CONSTANT = replace(TINY, g_lr=0.5, d_lr=2.0, g_lr_halflife_kimg=None)
 

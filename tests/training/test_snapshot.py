@@ -16,7 +16,7 @@ from pipeline import load_generator
 from pipeline.core.errors import UserError
 from pipeline.core.randomness import generator_at
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
-from tests.training.conftest import TINY
+from tests.support.tiny_run import TINY
 
 FACTS = {"class_names": [f"<{i}>/é" for i in range(10)], "nimg": 5, "ema": True}
 

@@ -9,7 +9,7 @@ import ray.train
 import ray.train.torch
 
 from pipeline.core.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.ray.driver_actor import DeskStream, StopRequests
 from pipeline.distributed.ray.task import Task
@@ -20,22 +20,22 @@ _MISTAKE_TRAVELS_S = 2.0
 def work(config: dict[str, Task]) -> None:
     """Works as one process of the group that Ray has made; `config["task"]` says what."""
     task = config["task"]
-    context = ray.train.get_context()
-    processes = Processes(
-        rank=context.get_world_rank(),
-        local_rank=context.get_local_rank(),
-        world_size=context.get_world_size(),
+    ray_context = ray.train.get_context()
+    context = DistContext(
+        rank=ray_context.get_world_rank(),
+        local_rank=ray_context.get_local_rank(),
+        world_size=ray_context.get_world_size(),
     )
     if not ray.get(task.desk.start.remote()):
         return
-    prefix = "" if processes.is_main else f"rank {processes.rank}: "
+    prefix = "" if context.is_main else f"rank {context.rank}: "
     code, message = 0, ""
     try:
         with (
             redirect_stderr(DeskStream(task.desk.say, prefix)),
             redirect_stdout(DeskStream(task.desk.give)),
         ):
-            _work(task, processes)
+            _work(task, context)
     except UserError as error:
         code, message = EXIT_USER_ERROR, str(error)
     except Preempted as stop:
@@ -46,19 +46,19 @@ def work(config: dict[str, Task]) -> None:
         if ray.get(task.desk.is_over.remote()):
             return
         raise WorkerFailedError(traceback.format_exc()) from None
-    ray.get(task.desk.end.remote(processes.rank, code, message))
+    ray.get(task.desk.end.remote(context.rank, code, message))
 
 
-def _work(task: Task, processes: Processes) -> None:
+def _work(task: Task, context: DistContext) -> None:
     device, error = "cpu", None
     try:
         task.origin.enter()
         device = _choose_device(task)
     except UserError as mistake:
         error = mistake
-    processes.raise_together(error)
+    context.raise_error_on_all(error)
     requests = StopRequests(task.desk)
-    task.work(task.params, task.paths, device, processes, requests.reason)
+    task.work(task.params, task.paths, device, context, requests.reason)
 
 
 def _choose_device(task: Task) -> str:

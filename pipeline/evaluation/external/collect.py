@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from pipeline.evaluation.collector import Collected, Collector, Extracted, extract
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.external.image_set import Batch, ImageSet
 from pipeline.evaluation.external.labelling import Labelling
 from pipeline.evaluation.extractors.extractor import Extractor
@@ -22,7 +22,7 @@ def collect(
     images: ImageSet,
     extractors: Sequence[Extractor],
     labelling: Labelling,
-    crew: Crew,
+    executor: ParallelExecutor,
     max_kept: int | None = None,
 ) -> list[Collected]:
     """All images by each extractor, with the features of all or of `max_kept` of them.
@@ -53,11 +53,13 @@ def collect(
         tqdm(
             total=len(keep), desc=images.origin.path, unit="img", disable=None, leave=False
         ) as bar,
-        ThreadPoolExecutor(crew.num_threads, initializer=torch.set_num_threads, initargs=(1,)) as p,
+        ThreadPoolExecutor(
+            executor.num_threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as p,
     ):
         for batch in images.batches():
             pending.append((batch, [p.submit(_extract, e, batch) for e in extractors]))
-            if len(pending) > 2 * crew.num_threads:
+            if len(pending) > 2 * executor.num_threads:
                 take()
         while pending:
             take()

@@ -13,7 +13,7 @@ from pipeline.data.ingest.rejects import Rejected
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.external.collect import collect
 from pipeline.evaluation.external.image_set import ImageSet, recipe_like
 from pipeline.evaluation.external.labelling import Labelling, number_classes, own_classes
@@ -76,12 +76,12 @@ def score_against_dataset(images: str, shards: Path, scorer: Scorer) -> Scored:
     size = one_size({images: seen}, scorer.resize, manifest.resolution)
     subject = ImageSet(origin, seen, recipe_like(manifest, size))
     labelling = number_classes(seen.labels, manifest.class_names)
-    crew = Crew.on(scorer.device)
+    executor = ParallelExecutor.on(scorer.device)
     sides = open_real_side(
-        scorer.reference, manifest, scorer.extractors, scorer.sources, scorer.device, crew
+        scorer.reference, manifest, scorer.extractors, scorer.sources, scorer.device, executor
     )
     with exact_arithmetic():
-        collected = collect(subject, sides.extractors, labelling, crew)
+        collected = collect(subject, sides.extractors, labelling, executor)
         measurements = Measurements(
             {
                 "dataset": manifest.name,
@@ -131,11 +131,11 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
         )
         for spec in scorer.extractors
     ]
-    crew = Crew.on(scorer.device)
+    executor = ParallelExecutor.on(scorer.device)
     with exact_arithmetic():
-        collected = collect(subject, extractors, labelling, crew)
+        collected = collect(subject, extractors, labelling, executor)
         compared = collect(
-            real, extractors, number_classes(real.seen.labels, names), crew, MAX_KEPT
+            real, extractors, number_classes(real.seen.labels, names), executor, MAX_KEPT
         )
         measurements = Measurements(
             {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.shards.reader import Dataset
-from pipeline.distributed.context import Processes
+from pipeline.distributed.context import DistContext
 from pipeline.evaluation.extractors.dataset_cnn import DatasetCnnConfig
 from pipeline.evaluation.extractors.dataset_cnn_file import write_dataset_cnn
 from pipeline.evaluation.extractors.dataset_cnn_training import measure_accuracy, train_dataset_cnn
@@ -50,9 +50,9 @@ def train_own_classifier(
     return facts
 
 
-def open_everywhere(path: Path | None, device: str, processes: Processes) -> Extractor:
+def open_everywhere(path: Path | None, device: str, context: DistContext) -> Extractor:
     """The extractor of a weights file that the main process has, on all. A collective."""
-    content = processes.from_main(None if path is None else path.read_bytes())
+    content = context.from_main(None if path is None else path.read_bytes())
     if path is not None:
         return open_dataset_cnn(path, device)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from pipeline.config.extractors import extractor_name, network_of
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import Dataset, Rows
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.executor import Crew
+from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, Extractor
 from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_extractor
 from pipeline.evaluation.extractors.weight_sources import WeightSources
@@ -72,7 +72,7 @@ def make_references(
     device: str,
     keep_features: int | None = None,
     cache_dir: Path | None = None,
-    crew: Crew | None = None,
+    executor: ParallelExecutor | None = None,
 ) -> list[Made]:
     """Writes `out` for each extractor, in one pass over the images; returns what was written.
 
@@ -81,32 +81,32 @@ def make_references(
     main process writes. Raises UserError for a training split of fewer than 2 images and for
     unusable weights.
     """
-    crew = crew or Crew.on(device)
-    processes = crew.processes
+    executor = executor or ParallelExecutor.on(device)
+    context = executor.context
     cache = ReferenceCache(cache_dir)
     training = {"epochs": cnn_epochs, "seed": seed}
-    with processes.together():
+    with context.raise_on_all():
         if len(dataset.train) < 2:
             raise UserError(
                 f"the training split holds {len(dataset.train)} images; metrics need 2 or more"
             )
         sides = [_begin(s, training, keep_features, dataset, sources, device) for s in extractors]
-        if processes.is_main:
+        if context.is_main:
             for side in sides:
                 side.entry = cache.find(dataset.manifest, side.identity)
-    found = processes.from_main([side.entry is not None for side in sides])
+    found = context.from_main([side.entry is not None for side in sides])
     missing = [side for side, there in zip(sides, found, strict=True) if not there]
     fresh = {side.name for side in missing}
     with ExitStack() as stack:
         if missing:
             staging = None
-            with processes.together():
-                if processes.is_main:
+            with context.raise_on_all():
+                if context.is_main:
                     staging = stack.enter_context(cache.staging(beside=out))
-            _make(missing, dataset, staging, cache, training, keep_features, device, crew)
+            _make(missing, dataset, staging, cache, training, keep_features, device, executor)
         made = []
-        with processes.together():
-            for side in sides if processes.is_main else ():
+        with context.raise_on_all():
+            for side in sides if context.is_main else ():
                 assert side.entry is not None
                 copy_reference(side.entry, out / side.name)
                 protocol = read_protocol(out / side.name, dataset.manifest)
@@ -145,20 +145,20 @@ def _make(
     training: Mapping[str, int],
     keep_features: int | None,
     device: str,
-    crew: Crew,
+    executor: ParallelExecutor,
 ) -> None:
     """Gives each side its entry, in one pass for all; `staging` is the main process's."""
-    processes = crew.processes
+    context = executor.context
     with exact_arithmetic():
         for side in sides:
             if side.extractor is None:
                 path = None if staging is None else staging / side.name / WEIGHTS_FILE
-                with processes.together():
+                with context.raise_on_all():
                     if path is not None:
                         side.training = train_own_classifier(
                             dataset, path, **training, device=device
                         )
-                side.extractor = open_everywhere(path, device, processes)
+                side.extractor = open_everywhere(path, device, context)
         extractors = [side.extractor for side in sides if side.extractor is not None]
 
         def passed(rows: Rows, name: str, num_classes: int | None = None) -> Pass:
@@ -169,7 +169,7 @@ def _make(
             return pass_over_real(
                 rows,
                 extractors,
-                crew,
+                executor,
                 max_kept=keep_features,
                 scratch=scratch,
                 num_classes=num_classes,

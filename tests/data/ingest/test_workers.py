@@ -23,8 +23,8 @@ from pipeline.data.ingest.shard_task import ShardResult, ShardTask
 from pipeline.data.ingest.workers import Runner, run_here, run_in_processes, run_in_workers
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.select import open_source
-from tests.conftest import ROOT
 from tests.data.photographs import encoded, photograph
+from tests.support.project import ROOT
 
 RECIPE = Recipe(resolution=64, channels=3)
 PATIENCE_S = 60.0

@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_image
 from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.efficientnet import open_efficientnet
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from tests.conftest import ROOT
+from tests.support.project import ROOT
 
 DAISY, PALACE = 985, 698  # of ImageNet's 1,000 classes
 

@@ -1,0 +1,3 @@
+from tests.support.tiny_run import digits, run
+
+__all__ = ["digits", "run"]
