@@ -21,7 +21,7 @@ from pipeline.evaluation.measurements import Measurements, Protocol
 from pipeline.evaluation.metrics.fid_infinity import FEWEST
 from pipeline.evaluation.metrics.intra_fid import ClassDistances
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.reference.baseline import Floor
+from pipeline.evaluation.reference.baseline import Baseline
 from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
@@ -80,22 +80,22 @@ def measure_model_side(
             )
     if "accuracy" in chosen and protocol.extractor == DATASET_CNN:
         measure_accuracy(measurements, alone, real, settings)
-    if real.floor is not None:
-        _measure_matched(measurements, subject, real, real.floor, settings)
+    if real.baseline is not None:
+        _measure_matched(measurements, subject, real, real.baseline, settings)
 
 
 def _measure_matched(
     measurements: Measurements,
     subject: Subject,
     real: RealFacts,
-    floor: Floor,
+    baseline: Baseline,
     settings: EvaluateSettings,
 ) -> None:
-    """Adds `matched_...` of what depends on the number of images, at that of the floor's."""
+    """Adds `matched_...` of what depends on the number of images, at that of the baseline's."""
     chosen = set(settings.metrics)
     matched = dataclasses.replace(subject, key=lambda stem: subject.key(f"matched_{stem}"))
-    count = floor.count
-    if count >= subject.count:  # the floor compares with the numbers themselves
+    count = baseline.count
+    if count >= subject.count:  # the baseline compares with the numbers themselves
         return
     if "fid" in chosen:
         sets = min(MAX_MATCHED_SETS, subject.count // count)
@@ -107,13 +107,13 @@ def _measure_matched(
     if "prdc" in chosen and real.has_neighbours:
         found = real.neighbourhoods(few.images)
         measure_density_coverage(measurements, few, found, settings)
-    labels = floor.collected.labels
+    labels = baseline.collected.labels
     if "intra-fid" in chosen and labels is not None:
         limits = [int((labels == label).sum()) for label in range(len(real.class_names))]
         by_class = distances_by_class(matched, real, limits, settings.bootstrap)
         if by_class is not None:
             measure_intra_fid(
-                measurements, matched, real, by_class, "as the floor", limits, settings
+                measurements, matched, real, by_class, "as the held-out baseline", limits, settings
             )
 
 

@@ -25,11 +25,11 @@ def measure_real_side(
     settings: EvaluateSettings,
     entry: Protocol,
 ) -> None:
-    """Adds real-data IS, the classifier's held-out accuracy and the floor of every metric.
+    """Adds real-data IS, the classifier's held-out accuracy and the baseline of every metric.
 
     `entry` is what the protocol says of the extractor.
     """
-    reference, floor = real.reference, real.floor
+    reference, baseline = real.reference, real.baseline
     protocol = reference.protocol
     entry = {**entry, **protocol.entry}
     nothing = {"weights": None, "num_generated": 0, "seed": None, "labels": None}
@@ -52,17 +52,17 @@ def measure_real_side(
         )
     if "accuracy" in settings.metrics and protocol.heldout_accuracy is not None:
         _add_heldout_accuracy(measurements, itself, real, settings)
-    if floor is not None:
+    if baseline is not None:
         heldout = Subject(
-            images=floor.collected,
-            key=lambda stem: real.key(f"floor_{stem}"),
-            entry={**itself.entry, "compared_split": "heldout", "num_compared": floor.count},
+            images=baseline.collected,
+            key=lambda stem: real.key(f"baseline_{stem}"),
+            entry={**itself.entry, "compared_split": "heldout", "num_compared": baseline.count},
             resampled="the held-out images",
         )
-        _measure_floor(measurements, heldout, real, settings)
+        _measure_baseline(measurements, heldout, real, settings)
 
 
-def _measure_floor(
+def _measure_baseline(
     measurements: Measurements,
     heldout: Subject,
     real: RealFacts,

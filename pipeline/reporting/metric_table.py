@@ -132,7 +132,7 @@ def _row(
     used: set[str],
 ) -> Row:
     key = _key(kind.stem, suffix, metrics)
-    # The floor has its own number of images, which the matched distance shares.
+    # The baseline has its own number of images, which the matched distance shares.
     is_matched = f"matched_{kind.stem}" in _STEMS and metrics.get(f"matched_{key}") is not None
     has_reference = kind.reference and not is_matched
     reference_key = _key(kind.reference, suffix, metrics) if has_reference else ""

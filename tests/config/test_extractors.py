@@ -36,7 +36,7 @@ def test_all_of_torch_fidelitys_are_named() -> None:
         ("intra_fid", "dataset-cnn", False, "intra_fid_dataset_cnn"),
         ("fid", "efficientnet-lite0", True, "fd_efficientnet_lite0"),
         ("fid2k", "efficientnet-lite0-bf16", True, "fd2k_efficientnet_lite0_bf16"),
-        ("floor_fid", "vgg16", False, "floor_fd_vgg16_unofficial"),
+        ("baseline_fid", "vgg16", False, "baseline_fd_vgg16_unofficial"),
         ("fid_infinity", "clip-vit-b-32", True, "fd_infinity_clip_vit_b_32"),
         ("kid_mean", "my-net", False, "kid_mean_my_net"),
         ("matched_fid", "my-net", False, "matched_fd_my_net"),

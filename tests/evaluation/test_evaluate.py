@@ -30,15 +30,15 @@ PER_MODEL = (
     "accuracy_min_class",
 )
 OF_REAL_DATA = (
-    *(f"floor_{stem}" for stem in MATCHED),
-    "floor_kid_mean",
-    "floor_memorisation_ratio",
-    "floor_memorised_share",
+    *(f"baseline_{stem}" for stem in MATCHED),
+    "baseline_kid_mean",
+    "baseline_memorisation_ratio",
+    "baseline_memorised_share",
     "real_is_mean",
     "heldout_accuracy",
 )
 SPREADS_PER_MODEL = ("is_std", "kid_std")
-SPREADS_OF_REAL_DATA = ("real_is_std", "floor_kid_std")
+STDS_OF_REAL_DATA = ("real_is_std", "baseline_kid_std")
 ENDS = ("_ci95_low", "_ci95_high")
 EVERY_ENTRY = (
     "dataset",
@@ -73,7 +73,7 @@ def test_every_number_has_its_protocol(evaluated: Path, prepared: Prepared) -> N
     with_interval = of_model | of_real_data
     of_model |= {f"{name}_dataset_cnn{raw}" for name in SPREADS_PER_MODEL for raw in ("", "_raw")}
     of_model |= {"within_class_std_ratio", "within_class_std_ratio_raw"}
-    of_real_data |= {f"{name}_dataset_cnn" for name in SPREADS_OF_REAL_DATA}
+    of_real_data |= {f"{name}_dataset_cnn" for name in STDS_OF_REAL_DATA}
     ends = {key + end for key in with_interval for end in ENDS}
     assert set(metrics) == set(protocol) == of_model | of_real_data | ends
     for key in with_interval:
@@ -102,11 +102,11 @@ def test_the_protocol_states_the_counts(evaluated: Path, prepared: Prepared) -> 
     assert entry["labels"] == "uniform: each of 3 classes 41 times, 2 classes once more"
     entry = protocol["matched_fid_dataset_cnn_raw"]
     assert (entry["num_generated"], entry["sets"]) == (heldout, 125 // heldout)
-    entry = protocol["floor_fid_dataset_cnn"]
+    entry = protocol["baseline_fid_dataset_cnn"]
     assert (entry["num_compared"], entry["num_real"]) == (heldout, train)
     entry = protocol["kid_mean_dataset_cnn"]
     assert (entry["subsets"], entry["subset_size"]) == (10, train)  # the split has fewer than 300
-    assert protocol["floor_kid_std_dataset_cnn"]["subset_size"] == heldout
+    assert protocol["baseline_kid_std_dataset_cnn"]["subset_size"] == heldout
     entry = protocol["is_mean_dataset_cnn"]
     assert (entry["splits"], entry["images_per_split"]) == (5, 25)
     entry = protocol["real_is_std_dataset_cnn"]
@@ -119,8 +119,8 @@ def test_numbers_lie_where_they_can(evaluated: Path) -> None:
     # Real images of three classes, told apart, against an untrained generator's noise.
     assert 1.5 < metrics["real_is_mean_dataset_cnn"] <= 3
     assert 1 <= metrics["is_mean_dataset_cnn"] < metrics["real_is_mean_dataset_cnn"]
-    assert metrics["floor_fid_dataset_cnn"] < metrics["matched_fid_dataset_cnn"] / 3
-    assert metrics["floor_kid_mean_dataset_cnn"] < metrics["kid_mean_dataset_cnn"] / 3
+    assert metrics["baseline_fid_dataset_cnn"] < metrics["matched_fid_dataset_cnn"] / 3
+    assert metrics["baseline_kid_mean_dataset_cnn"] < metrics["kid_mean_dataset_cnn"] / 3
     for raw in ("", "_raw"):
         share = metrics[f"accuracy_dataset_cnn{raw}"]
         assert metrics[f"accuracy_min_class_dataset_cnn{raw}"] <= share < 0.7
@@ -158,7 +158,7 @@ def test_the_samples_are_for_people(evaluated: Path) -> None:
 def test_unofficial_inception_weights_bear_their_suffix(
     prepared: Prepared, inception_file: Path, tmp_path: Path
 ) -> None:
-    # One class and no floor: Inception is slow.
+    # One class and no baseline: Inception is slow.
     manifest = write_stripes(
         tmp_path / "shards", per_class=4, num_classes=1, channels=3, heldout_fraction=0.0
     )
@@ -197,10 +197,10 @@ def test_unofficial_inception_weights_bear_their_suffix(
     assert not (tmp_path / "none").exists()
 
 
-def test_without_heldout_images_there_is_no_floor(tmp_path: Path) -> None:
+def test_without_heldout_images_there_is_no_baseline(tmp_path: Path) -> None:
     manifest = write_stripes(tmp_path / "shards", per_class=4, heldout_fraction=0.0)
     write_model(tmp_path / "model", manifest)
     write_real_side(open_dataset(tmp_path / "shards"), tmp_path / "reference")
     metrics = evaluate(Prepared(tmp_path), tmp_path / "out")
     assert "fid_dataset_cnn" in metrics
-    assert not [k for k in metrics if k.startswith(("floor", "matched", "heldout"))]
+    assert not [k for k in metrics if k.startswith(("baseline", "matched", "heldout"))]

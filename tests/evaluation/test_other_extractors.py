@@ -55,18 +55,18 @@ def test_only_inception_and_the_own_classifier_give_fids(
     evaluated: tuple[Mapping[str, float], Mapping[str, Any]],
 ) -> None:
     metrics, _ = evaluated
-    assert {"fd_my_pixels", "floor_fd_my_pixels", "kid_mean_my_pixels_raw"} <= set(metrics)
+    assert {"fd_my_pixels", "baseline_fd_my_pixels", "kid_mean_my_pixels_raw"} <= set(metrics)
     assert {"fd_efficientnet_lite0_bf16", "is_mean_efficientnet_lite0_bf16"} <= set(metrics)
     assert not [key for key in metrics if "fid" in key]
     assert not [key for key in metrics if key.startswith("is_") and "my_pixels" in key]
-    assert metrics["fd_my_pixels"] > metrics["floor_fd_my_pixels"] > 0
+    assert metrics["fd_my_pixels"] > metrics["baseline_fd_my_pixels"] > 0
 
 
 def test_bfloat16_states_its_effect(
     evaluated: tuple[Mapping[str, float], Mapping[str, Any]],
 ) -> None:
     _, protocol = evaluated
-    for key in ("fd_efficientnet_lite0_bf16", "floor_fd_efficientnet_lite0_bf16"):
+    for key in ("fd_efficientnet_lite0_bf16", "baseline_fd_efficientnet_lite0_bf16"):
         entry = protocol[key]
         assert entry["precision"] == "bf16"
         effect = entry["bf16_effect"]

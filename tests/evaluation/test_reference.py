@@ -83,7 +83,7 @@ def test_making_it_twice_gives_the_same_bytes(prepared: Prepared, tmp_path: Path
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_without_heldout_images_there_is_no_floor(tmp_path: Path) -> None:
+def test_without_heldout_images_there_is_no_baseline(tmp_path: Path) -> None:
     manifest = write_stripes(tmp_path / "shards", per_class=4, heldout_fraction=0.0)
     _make(tmp_path / "shards", tmp_path / "reference")
     reference = read_reference(tmp_path / "reference" / "dataset-cnn", manifest)

@@ -3,24 +3,25 @@
 import pytest
 
 from pipeline.evaluation.real_side import real_splits
-from pipeline.evaluation.reference.baseline import choose_floor
+from pipeline.evaluation.reference.baseline import choose_baseline
 from pipeline.evaluation.reference.folder import read_reference
 from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 
 
-def test_the_floor_takes_no_more_images_than_are_generated(prepared: Prepared) -> None:
+def test_the_baseline_takes_no_more_images_than_are_generated(prepared: Prepared) -> None:
     reference = read_reference(prepared.reference / "dataset-cnn", prepared.manifest)
     assert reference.heldout is not None
     count = len(reference.heldout.features)
-    floor = choose_floor(reference, count + 5)
-    assert floor is not None
-    assert (floor.count, floor.collected) == (count, reference.heldout)
-    floor = choose_floor(reference, 7)
-    assert floor is not None
-    assert floor.count == floor.collected.moments.count == len(floor.collected.features) == 7
+    baseline = choose_baseline(reference, count + 5)
+    assert baseline is not None
+    assert (baseline.count, baseline.collected) == (count, reference.heldout)
+    baseline = choose_baseline(reference, 7)
+    assert baseline is not None
+    assert baseline.count == baseline.collected.moments.count == 7
+    assert len(baseline.collected.features) == 7
     known = {row.tobytes() for row in reference.heldout.features}
-    assert len({row.tobytes() for row in floor.collected.features} & known) == 7
+    assert len({row.tobytes() for row in baseline.collected.features} & known) == 7
 
 
 @pytest.mark.parametrize(

@@ -170,9 +170,9 @@ def _write_metrics(outputs, manifest):
         "within_class_std_ratio_raw": 0.78,
         "real_is_mean_dataset_cnn": 9.71,
         "real_is_std_dataset_cnn": 0.06,
-        "floor_fid_dataset_cnn": 3.21,
-        "floor_kid_mean_dataset_cnn": -0.0001,
-        "floor_kid_std_dataset_cnn": 0.0003,
+        "baseline_fid_dataset_cnn": 3.21,
+        "baseline_kid_mean_dataset_cnn": -0.0001,
+        "baseline_kid_std_dataset_cnn": 0.0003,
         "heldout_accuracy_dataset_cnn": 0.9861,
         "something_new": 1234.5678,
     }

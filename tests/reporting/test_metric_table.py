@@ -8,11 +8,11 @@ def test_every_number_appears_once():
         "fid": 20.0,
         "fid_ci95_low": 19.0,
         "fid_ci95_high": 21.0,
-        "floor_fid": 2.5,
+        "baseline_fid": 2.5,
         "fid_dataset_cnn": 10.0,
         "matched_fid_dataset_cnn": 12.0,
         "fid_dataset_cnn_raw": 11.0,
-        "floor_fid_dataset_cnn": 3.0,
+        "baseline_fid_dataset_cnn": 3.0,
         "within_class_std_ratio": 0.7,
         "novel": 7.0,
         "not_computed": None,
@@ -29,17 +29,17 @@ def test_every_number_appears_once():
     assert table.official
     assert table.unofficial
     assert [(card.row.key, card.beside) for card in table.headline] == [
-        ("fid", (("floor", Figure("2.50")),)),
+        ("fid", (("baseline", Figure("2.50")),)),
         ("within_class_std_ratio", (("real images", Figure("1")),)),
     ]
 
 
-def test_floor_stands_beside_the_distance_of_as_many_images():
-    metrics = {"fid": 20.0, "fid_raw": 22.0, "matched_fid": 23.0, "floor_fid": 2.5}
+def test_baseline_stands_beside_the_distance_of_as_many_images():
+    metrics = {"fid": 20.0, "fid_raw": 22.0, "matched_fid": 23.0, "baseline_fid": 2.5}
     (card,) = metric_table(metrics, {}).headline
     assert card.beside == (
         ("matched", Figure("23.0")),
-        ("floor", Figure("2.50")),
+        ("baseline", Figure("2.50")),
         ("raw", Figure("22.0")),
     )
 
@@ -56,10 +56,10 @@ def test_intervals_stand_beside_their_numbers_and_deviations_apart():
         "matched_recall": 0.41,
         "matched_precision": 0.8,
         "precision": 0.81,
-        "floor_recall": 0.9,
-        "floor_precision": 0.95,
-        "floor_precision_ci95_low": 0.93,
-        "floor_precision_ci95_high": 0.97,
+        "baseline_recall": 0.9,
+        "baseline_precision": 0.95,
+        "baseline_precision_ci95_low": 0.93,
+        "baseline_precision_ci95_high": 0.97,
     }
     table = metric_table(metrics, {})
     assert [(row.key, row.ema, row.reference) for row in table.rows] == [
@@ -75,7 +75,7 @@ def test_any_extractor_has_its_rows():
     metrics = {
         "fd_efficientnet_lite0": 30.0,
         "fd_efficientnet_lite0_raw": 31.0,
-        "floor_fd_efficientnet_lite0": 5.0,
+        "baseline_fd_efficientnet_lite0": 5.0,
         "fd_infinity_efficientnet_lite0": 29.0,
         "precision_my_net": 0.5,
         "precision_my_net_ci95_low": 0.4,

@@ -109,15 +109,15 @@ def test_page_says_what_was_run_and_how_to_run_it_again(page, digits_report):
         assert words in page.text
 
 
-def test_numbers_stand_beside_floor_and_protocol(page):
+def test_numbers_stand_beside_baseline_and_protocol(page):
     text = page.text
     assert "FID dataset-cnn \N{DOWNWARDS ARROW} lower is better 12.3 15.1 \N{EN DASH}" in text
-    assert "13.7 16.2 3.21 floor" in text
+    assert "13.7 16.2 3.21 baseline" in text
     assert "\N{UPWARDS ARROW} higher is better 9.214 \N{PLUS-MINUS SIGN} 0.043" in text
     assert "96.8 % 94.1 % 98.6 % real held-out images" in text
     assert "0.732 0.780 1 real images" in text
     assert "Not the Inception FID." in text
-    assert "The floor is what real images reach" in text
+    assert "The held-out baseline is what real images reach" in text
     assert "weights sha256 " + "ab" * 32 in text
     assert "num generated 5,000" in text
     assert "versions torch-fidelity 0.4.0" in text

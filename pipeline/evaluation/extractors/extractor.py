@@ -58,7 +58,7 @@ def metric_key(stem: str, name: str, official: bool) -> str:
     """The key of a metric (`fid`, `kid_mean`, ...) under the extractor `name`.
 
     Only the official Inception gives FIDs, by their bare names. Under any other network but the
-    data set's own classifier the same distance is called `fd`: `fd_vgg16`, `floor_fd_vgg16`.
+    data set's own classifier the same distance is called `fd`: `fd_vgg16`, `baseline_fd_vgg16`.
     """
     suffix = metric_suffix(name, official)
     if network_of(name) not in (INCEPTION, DATASET_CNN):

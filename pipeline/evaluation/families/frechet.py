@@ -99,7 +99,7 @@ def measure_matched_frechet(
             "num_real": real.normal.count,
             **bias_entry(count, real),
             "formula": f"{FID_FORMULA}, mean of disjoint sets of as many generated images as the "
-            "floor has held-out ones, so that both have one bias",
+            "held-out baseline has, so that both have one bias",
         },
         interval,
     )

@@ -11,8 +11,8 @@ from pipeline.evaluation.reference.protocol import Reference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Floor:
-    """The held-out images that stand where generated ones do in the floors of the metrics."""
+class Baseline:
+    """Held-out real images that are scored as if generated."""
 
     count: int
     """Number of them."""
@@ -20,10 +20,10 @@ class Floor:
     """Their side of the metrics."""
 
 
-def choose_floor(reference: Reference, num_samples: int) -> Floor | None:
+def choose_baseline(reference: Reference, num_samples: int) -> Baseline | None:
     """All held-out images, or `num_samples` of them; None where there are fewer than 2.
 
-    More than `num_samples` would make the floor lower than a model of as many images can reach:
+    More than `num_samples` would make the baseline lower than a model of as many images can reach:
     the bias of FID falls with their number.
     """
     heldout = reference.heldout
@@ -31,9 +31,9 @@ def choose_floor(reference: Reference, num_samples: int) -> Floor | None:
         return None
     count = min(len(heldout.features), num_samples)
     if count == heldout.moments.count:
-        return Floor(count=count, collected=heldout)
+        return Baseline(count=count, collected=heldout)
     rows = np.sort(rows_at(0, 1, count, len(heldout.features)))
-    return Floor(
+    return Baseline(
         count=count,
         collected=Collected(
             moments=Moments.of(heldout.features[rows]),

@@ -36,7 +36,7 @@ class ReferenceProtocol:
     num_heldout: int
     """Images of the held-out split."""
     num_kept_heldout: int
-    """Those of them whose features are kept, for the floor of FID and KID."""
+    """Those of them whose features are kept, for the baselines of FID and KID."""
     heldout_accuracy: float | None
     """Of a classifier that was trained here; None without one, or without held-out images."""
     training: Mapping[str, Any] | None

@@ -15,7 +15,7 @@ from pipeline.evaluation.metrics.frechet import Normal, frechet_distance
 from pipeline.evaluation.metrics.intra_fid import rows_by_class
 from pipeline.evaluation.metrics.moments import Float64
 from pipeline.evaluation.metrics.neighbours import Neighbourhoods, kth_distances, neighbourhoods
-from pipeline.evaluation.reference.baseline import Floor, choose_floor
+from pipeline.evaluation.reference.baseline import Baseline, choose_baseline
 from pipeline.evaluation.reference.protocol import Reference
 
 MAX_POOL = 50_000
@@ -29,12 +29,12 @@ class RealFacts:
     def __init__(
         self,
         reference: Reference,
-        floor: Floor | None,
+        baseline: Baseline | None,
         class_names: Sequence[str] | None = None,
     ) -> None:
         """Without `class_names` classes go by their numbers."""
         self.reference = reference
-        self.floor = floor
+        self.baseline = baseline
         numbers = range(reference.protocol.num_classes)
         self.class_names = class_names or [str(number) for number in numbers]
 
@@ -42,8 +42,8 @@ class RealFacts:
     def of(
         cls, reference: Reference, num_samples: int, class_names: Sequence[str] | None = None
     ) -> Self:
-        """With a floor for as many generated images, where there are held-out ones."""
-        return cls(reference, choose_floor(reference, num_samples), class_names)
+        """With a held-out baseline of as many generated images, where there are held-out ones."""
+        return cls(reference, choose_baseline(reference, num_samples), class_names)
 
     def key(self, stem: str) -> str:
         """The full key of a metric (`fid`, `kid_mean`, ...) under this extractor."""
@@ -81,8 +81,8 @@ class RealFacts:
 
     @cached_property
     def unseen(self) -> Neighbourhoods | None:
-        """How the held-out images of the floor lie among the pool."""
-        return None if self.floor is None else self.neighbourhoods(self.floor.collected)
+        """How the held-out images of the baseline lie among the pool."""
+        return None if self.baseline is None else self.neighbourhoods(self.baseline.collected)
 
     @cached_property
     def rows_by_class(self) -> list[npt.NDArray[np.int64]] | None:

@@ -82,7 +82,7 @@ def test_numbers_are_those_of_features_computed_directly(prepared, scorer, tmp_p
     real, _ = extractor.extract(torch.from_numpy(train).permute(0, 3, 1, 2))
     expected = fid(Moments.of(features.numpy()), Moments.of(real.numpy()))
     assert metrics["fid_dataset_cnn"] == pytest.approx(expected, rel=1e-4)
-    assert metrics["floor_fid_dataset_cnn"] == pytest.approx(expected, rel=1e-4)
+    assert metrics["baseline_fid_dataset_cnn"] == pytest.approx(expected, rel=1e-4)
     right = (logits.argmax(dim=1).numpy() == labels).mean()
     assert metrics["accuracy_dataset_cnn"] == pytest.approx(right)
     score = inception_score(logits.numpy(), 1).mean
