@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,12 @@ from pipeline.distributed.devices import choose_device
 from pipeline.distributed.interruption import Interruption
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.progress import Progress
-from pipeline.runs.run_output import RunOutput
+from pipeline.runs.run_output import RunOutputs
 from pipeline.runs.settings import describe_system, runtime_settings
 from pipeline.tracking.opening import open_tracker
 from pipeline.training import loop
-from pipeline.training.loop import Writers, train
-from pipeline.training.meter import Meter
-from pipeline.training.reports import Reports
+from pipeline.training.loop import train
+from pipeline.training.status import RunningMeans, StatusReporter
 
 _KEY = "benchmark"
 _NEVER_KIMG = 10.0**9
@@ -43,9 +41,9 @@ _PARTS: dict[str, list[tuple[Any, str]]] = {
     "waiting for batches": [(Batches, "next_batch")],
     "images to floats": [(loop, "from_uint8")],
     "draws": [(loop, "draw_for_d"), (loop, "draw_for_g")],
-    "votes": [(Interruption, "reason")],
-    "meter": [(Meter, "add")],
-    "status reports": [(Reports, "make")],
+    "stop requests": [(Interruption, "reason")],
+    "running means": [(RunningMeans, "add")],
+    "status reports": [(StatusReporter, "report")],
     "checkpoint copies": [(Checkpoints, "save")],
 }
 
@@ -94,19 +92,16 @@ def measure(preset: Preset, device: str, num_rounds: int, folder: Path) -> dict[
         uri=f"sqlite:///{folder / 'mlflow.db'}",
         experiment=_KEY,
     )
-    output = RunOutput(folder, settings, {}, tracker)
     checkpoints = Checkpoints(
         folder / "checkpoints", _KEY, runtime.keep_checkpoints, runtime.checkpoint_nimg
     )
     progress = Progress(0, settings.total_nimg, io.StringIO())
-    writers = Writers(output, checkpoints, tracker, progress.update)
+    outputs = RunOutputs(folder, settings, {}, checkpoints, tracker, progress.update)
     with Interruption() as interruption, checkpoints:
         turns = Turns(pure, folder, interruption, per_round, num_rounds)
         with timed_parts(lambda: turns.is_counting) as seconds, contextlib.suppress(EnoughError):
-            train(settings, preset.dataset.train, runtime, turns, writers)
-    snapshot_s = statistics.median(
-        _seconds(partial(output.write, pure.state.G, pure.state.G_ema, nimg)) for nimg in range(3)
-    )
+            train(settings, preset.dataset.train, runtime, turns, outputs)
+    snapshot_s = statistics.median(_snapshot_seconds(outputs, pure) for _ in range(3))
     tracker.close("finished")
     pure_s = sum(each.pure_s for each in turns.rounds)
     shares = [each.run_s / each.pure_s - 1 for each in turns.rounds]
@@ -131,21 +126,24 @@ def measure(preset: Preset, device: str, num_rounds: int, folder: Path) -> dict[
 def bookkeeping_s(pure: PureSteps, repeats: int = 50) -> float:
     """What a pure step itself spends on the run's health: finite numbers and varied samples."""
     state, images = pure.state, pure.real
-    for player, network in ((state.d, state.D), (state.g, state.G)):
+    for network in (state.D, state.G):
         for parameter in network.parameters():
             parameter.grad = torch.ones_like(parameter)
-        player.optimizer.step = lambda: None  # type: ignore[method-assign, assignment]
-        player.optimizer.zero_grad = lambda set_to_none: None  # type: ignore[method-assign]
 
     loss = torch.zeros((), device=images.device)
 
     def look() -> None:
-        state.d.update(0, 0.0, loss)
-        state.g.update(0, 0.0, loss)
+        state.D_nonfinite.check(0, loss)
+        state.G_nonfinite.check(0, loss)
         images.std(dim=0, correction=0).mean()
         images.std(dim=0, correction=0).mean()
 
     return statistics.median(_seconds(look) for _ in range(repeats))
+
+
+def _snapshot_seconds(outputs: RunOutputs, pure: PureSteps) -> float:
+    pure.state.nimg += 1  # a snapshot that exists is not written again
+    return _seconds(lambda: outputs.write_snapshots(pure.state))
 
 
 def _seconds(call: Callable[[], object]) -> float:

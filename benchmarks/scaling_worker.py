@@ -16,7 +16,6 @@ from pipeline.core.allocator import keep_freed_memory
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.group import process_group
 from pipeline.distributed.stop_sync import StopSync
-from pipeline.training.player import Player
 from pipeline.training.settings import TrainSettings
 
 WORLD_SIZE = 2
@@ -43,7 +42,7 @@ def work(rank: int, core: int, port: int, settings: TrainSettings, orders: Conne
             messages_s[0] = 0.0
             elapsed_s, processor_s = ways.run(way, num_steps)
             orders.send((elapsed_s, processor_s, messages_s[0]))
-        ways.votes.close()
+        ways.stop_sync.close()
 
 
 class _Ways:
@@ -51,7 +50,7 @@ class _Ways:
 
     def __init__(self, settings: TrainSettings, context: DistContext) -> None:
         common = replace(settings, batch=settings.batch * context.world_size)
-        self.votes = StopSync(lambda: None, context)
+        self.stop_sync = StopSync(lambda: None, context)
         self._common = PureSteps(common, "cpu", context)
         self._ways: Mapping[str, Callable[[], None]] = {
             "own": PureSteps(settings, "cpu"),
@@ -68,22 +67,12 @@ class _Ways:
         return time.perf_counter() - started, time.process_time() - processor_started
 
     def _common_step(self) -> None:
-        self.votes.ask()
+        self.stop_sync.ask()
         self._common()
 
     def _step_with_gradients_apart(self) -> None:
-        with _unaveraged(self._common.state.d), _unaveraged(self._common.state.g):
+        with self._common.state.D_ddp.no_sync(), self._common.state.G_ddp.no_sync():
             self._common_step()
-
-
-@contextmanager
-def _unaveraged(player: Player) -> Iterator[None]:
-    accumulating = player.accumulating
-    player.accumulating = lambda last: accumulating(last=False)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        player.accumulating = accumulating  # type: ignore[method-assign]
 
 
 @contextmanager

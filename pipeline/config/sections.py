@@ -175,10 +175,6 @@ class TrainSection(Section):
         description="distance of FIDs of 2,000 samples on the way, against --reference; weights do "
         "not depend on it; null: none",
     )
-    on_nonfinite: Literal["stop", "rollback"] = Field(
-        "stop", description="rollback: go back to the newest checkpoint, at half the rates"
-    )
-    max_rollbacks: int = Field(3, ge=1, description="then a number that is not finite stops")
 
 
 class ReportSection(Section):
@@ -230,7 +226,7 @@ class RuntimeSection(Section):
         None, ge=1, description="images that a process puts through at a time; null: all its share"
     )
     on_collapse: Literal["log", "stop"] = Field(
-        "log", description="what to do when samples lose their variety or D has won"
+        "log", description="what to do when generated images hardly differ or the loss of D is 0"
     )
     status_kimg: Float = Field(1, gt=0, description="distance of status records")
     checkpoint_kimg: Float = Field(8, gt=0, description="distance of checkpoints")

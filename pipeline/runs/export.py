@@ -11,7 +11,7 @@ from torch import nn
 
 from models.discriminator import Discriminator
 from models.generator import Generator
-from pipeline.runs.run_output import RunOutput
+from pipeline.runs.run_output import RunOutputs
 from pipeline.storage.atomic import atomic_write, write_json, write_text
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.training.loop import Summary
@@ -20,7 +20,7 @@ from pipeline.training.settings import TrainSettings
 
 def export_run(
     run_dir: Path,
-    output: RunOutput,
+    outputs: RunOutputs,
     settings: TrainSettings,
     metadata: Mapping[str, Any],
     summary: Summary,
@@ -33,7 +33,7 @@ def export_run(
     """
     out.mkdir(parents=True, exist_ok=True)
     for ema, name in ((True, "generator"), (False, "generator-raw")):
-        _copy(output.snapshot_path(summary.nimg, ema), out / f"{name}.safetensors")
+        _copy(outputs.snapshot_path(summary.nimg, ema), out / f"{name}.safetensors")
     statistics, images = read_stats(run_dir / STATS_NAME, up_to_nimg=summary.nimg)
     with torch.device("meta"):  # shapes alone, to count them
         G, D = Generator(settings.generator), Discriminator(settings.discriminator)

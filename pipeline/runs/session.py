@@ -20,11 +20,11 @@ from pipeline.runs.inheritance import Inheritance, take_over
 from pipeline.runs.progress import Progress
 from pipeline.runs.run_folder import open_run_folder
 from pipeline.runs.run_key import run_identity, run_key
-from pipeline.runs.run_output import RunOutput
+from pipeline.runs.run_output import Evaluate, OnStatus, RunOutputs
 from pipeline.storage.disk_space import explain_full_folder
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.tracking.tracker import Outcome, Tracker
-from pipeline.training.loop import Evaluate, OnStatus, Summary, Writers, train
+from pipeline.training.loop import Summary, train
 from pipeline.training.settings import RuntimeSettings, TrainSettings, check_batch, check_shares
 
 OpenTracker = Callable[[Path, str], Tracker]
@@ -146,7 +146,6 @@ def _train_and_write(
         if runtime.eval_kimg is not None and session.evaluate is None:
             print("no FID on the way (train.eval_kimg): there is no --reference", file=sys.stderr)
         tracker = session.open_tracker(run_dir, key)
-        output = RunOutput(run_dir, settings, metadata, tracker)
         start_nimg = checkpoints.newest_nimg(settings.total_nimg)
         progress = Progress(start_nimg, settings.total_nimg)
         session.on_run(run_dir, key)
@@ -156,6 +155,9 @@ def _train_and_write(
             progress.update(nimg, metrics, elapsed_s)
             session.on_status(nimg, metrics, elapsed_s)
 
+        outputs = RunOutputs(
+            run_dir, settings, metadata, checkpoints, tracker, on_status, session.evaluate
+        )
         outcome: Outcome = "failed"
         with explain_full_folder(run_dir, ROOM_CURE):
             try:
@@ -165,7 +167,7 @@ def _train_and_write(
                         session.dataset.train,
                         runtime,
                         should_stop,
-                        Writers(output, checkpoints, tracker, on_status, session.evaluate),
+                        outputs,
                         context,
                     )
                 outcome = "finished" if summary.stopped_by is None else "preempted"
@@ -178,7 +180,7 @@ def _train_and_write(
                 **describe_environment(runtime.device),
                 "processes": context.world_size,
             }
-            export_run(run_dir, output, settings, facts, summary, environment, session.paths.out)
+            export_run(run_dir, outputs, settings, facts, summary, environment, session.paths.out)
     return summary, run_dir
 
 

@@ -64,8 +64,6 @@ def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
         diffaugment=tuple(train.diffaugment),
         precision=train.precision,
         snapshot_kimg=train.snapshot_kimg,
-        on_nonfinite=train.on_nonfinite,
-        max_rollbacks=train.max_rollbacks,
     )
 
 

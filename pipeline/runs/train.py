@@ -16,10 +16,10 @@ from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.small_protocol import SmallProtocol
 from pipeline.runs.backup import open_mirror
 from pipeline.runs.inheritance import Inheritance
+from pipeline.runs.run_output import OnStatus
 from pipeline.runs.session import Session, SessionPaths, run_session
 from pipeline.runs.settings import describe_system, runtime_settings, train_settings
 from pipeline.tracking.opening import RunLabel, open_tracker
-from pipeline.training.loop import OnStatus
 from pipeline.training.plain_optimizer import use_plain_optimizers
 
 

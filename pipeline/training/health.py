@@ -1,4 +1,4 @@
-"""Whether a run is still worth going on: finite numbers, varied samples, equal weights."""
+"""Checks of a run's health: finite numbers, samples that differ, equal weights on all processes."""
 
 import math
 from collections.abc import Mapping
@@ -9,33 +9,36 @@ from pipeline.core.errors import UserError
 from pipeline.distributed.context import DistContext
 from pipeline.training.state import TrainState
 
-COLLAPSED_VARIETY = 0.05
-"""Share of the real images' variety below which generated ones count as collapsed."""
+COLLAPSED_PIXEL_STD = 0.05
+"""Share of the real images' pixel std below which generated images count as collapsed."""
 SATURATED_D_LOSS = 1e-3
-"""Loss of D below which it has won and teaches G nothing."""
+"""Loss of D below which G gets no gradient worth the name."""
 COLLAPSE_REPORTS = 3
-"""Reports in a row that must agree."""
+"""Consecutive reports that must agree."""
 
 
-def find_breakdown(
+def find_nonfinite(
     state: TrainState, metrics: Mapping[str, float], context: DistContext
 ) -> str | None:
     """Where a number first was not finite, the same on all processes; None if all are finite.
 
     `metrics` are this process's own. A collective.
     """
-    own = {"loss/d": state.d.first_broken_loss(), "loss/g": state.g.first_broken_loss()}
+    own = {
+        "loss/d": state.D_nonfinite.first_of_loss(),
+        "loss/g": state.G_nonfinite.first_of_loss(),
+    }
     losses = [
         (nimg, name, rank)
         for rank, others in enumerate(context.gather(own))
         for name, nimg in others.items()
         if nimg >= 0
     ]
-    tensors = _broken_updates(state) or _broken_weights(state)
+    tensors = _nonfinite_updates(state) or _nonfinite_weights(state)
     if not losses and tensors is None:
-        return _broken_metrics(state, metrics, context)
+        return _nonfinite_metrics(state, metrics, context)
     found, nimgs = [], []
-    if losses:  # at one nimg D's comes before G's, which it breaks on all ranks
+    if losses:  # at one nimg the loss of D comes before that of G, which follows from it
         nimg, name, rank = min(losses)
         found.append(f"{name} on rank {rank}")
         nimgs.append(nimg)
@@ -48,7 +51,7 @@ def find_breakdown(
 
 
 def check_equal_weights(state: TrainState, context: DistContext) -> None:
-    """Raises UserError on all when processes have come to hold different bits. A collective."""
+    """Raises UserError on all processes when their weights differ in a bit. A collective."""
     if not context.is_distributed:
         return
     sums = context.gather(
@@ -64,26 +67,26 @@ def check_equal_weights(state: TrainState, context: DistContext) -> None:
             )
 
 
-class CollapseWatch:
-    """Tells from reports that training has collapsed: G makes one image, or D has won."""
+class CollapseDetector:
+    """Detects collapse from reports: G generates one image, or D's loss is 0."""
 
     def __init__(self, loss: str) -> None:
-        self._saturates = loss != "wasserstein-gp"  # whose zero means nothing
+        self._saturates = loss != "wasserstein-gp"  # its zero has no meaning
         self._in_a_row = 0
 
-    def look(self, metrics: dict[str, float]) -> str | None:
-        """What is wrong, once it has been so for some reports in a row."""
-        real, fake = metrics["variety/real"], metrics["variety/fake"]
-        sign = None
-        if fake < COLLAPSED_VARIETY * real:
-            sign = f"generated images vary {fake / real:.1%} as much as real ones"
+    def check(self, metrics: dict[str, float]) -> str | None:
+        """The reason, once COLLAPSE_REPORTS consecutive reports show one; else None."""
+        real, fake = metrics["pixel_std/real"], metrics["pixel_std/fake"]
+        reason = None
+        if fake < COLLAPSED_PIXEL_STD * real:
+            reason = f"generated images vary {fake / real:.1%} as much as real ones"
         elif self._saturates and metrics["loss/d"] < SATURATED_D_LOSS:
-            sign = f"the discriminator's loss is {metrics['loss/d']:.2g}"
-        self._in_a_row = self._in_a_row + 1 if sign else 0
-        return sign if self._in_a_row >= COLLAPSE_REPORTS else None
+            reason = f"the discriminator's loss is {metrics['loss/d']:.2g}"
+        self._in_a_row = self._in_a_row + 1 if reason else 0
+        return reason if self._in_a_row >= COLLAPSE_REPORTS else None
 
 
-def _broken_metrics(
+def _nonfinite_metrics(
     state: TrainState, metrics: Mapping[str, float], context: DistContext
 ) -> str | None:
     own = [name for name, value in metrics.items() if not math.isfinite(value)]
@@ -93,17 +96,17 @@ def _broken_metrics(
     return None
 
 
-def _broken_updates(state: TrainState) -> tuple[int, str, list[str]] | None:
+def _nonfinite_updates(state: TrainState) -> tuple[int, str, list[str]] | None:
     found = []
-    for name, player in (("D", state.d), ("G", state.g)):
-        if (broken := player.first_broken()) is not None:
-            nimg, kind, parameters = broken
+    for name, record in (("D", state.D_nonfinite), ("G", state.G_nonfinite)):
+        if (first := record.first()) is not None:
+            nimg, kind, parameters = first
             found.append((nimg, kind, [f"{name}.{parameter}" for parameter in parameters]))
     # At one nimg D is updated before G, whose gradients come through it.
     return min(found, key=lambda each: each[0], default=None)
 
 
-def _broken_weights(state: TrainState) -> tuple[int, str, list[str]] | None:
+def _nonfinite_weights(state: TrainState) -> tuple[int, str, list[str]] | None:
     names = [
         f"{name}.{parameter_name}"
         for name, network in (("D", state.D), ("G", state.G))

@@ -1,4 +1,4 @@
-"""What the training loop needs to know, as plain data."""
+"""Resolved settings of training: what decides the weights, and what does not."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -44,9 +44,6 @@ class TrainSettings:
     order: Literal["global", "block"] = "global"
     order_window: int = 8
     """Shards that a block order mixes at a time."""
-    on_nonfinite: str = "stop"
-    """stop, or rollback to the newest checkpoint at half the rates."""
-    max_rollbacks: int = 3
 
     @property
     def total_nimg(self) -> int:

@@ -1,12 +1,16 @@
 """One update of each network; plain functions that return detached metrics on the device.
 
-A batch larger than `part` images goes through in parts whose gradients add up, for devices that
-are too small for all of it.
+A batch larger than `part` images is processed in parts whose gradients are accumulated, for devices
+whose memory is too small for all of it.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Adam
 
 from models.augmentation import augment
 from models.gradient_penalty import gradient_penalty
@@ -35,12 +39,13 @@ def d_step(
         state.D.spectral.power_iteration()
     parts = []
     for rows, last in _parts(len(real), part):
-        with state.d.accumulating(last):
+        with _gradient_sync(state.D_ddp, last):
             loss, metrics = _d_loss(settings, state, real[rows], labels[rows], draws.part(rows))
             (loss * (len(real[rows]) / len(real))).backward()
         parts.append({"loss/d": loss, **metrics})
     metrics = _means(parts)
-    state.d.update(state.nimg, lr, metrics["loss/d"])
+    state.D_nonfinite.check(state.nimg, metrics["loss/d"])
+    _update(state.D_optimizer, lr)
     return metrics
 
 
@@ -53,13 +58,14 @@ def g_step(
     state.D.requires_grad_(False)
     parts = []
     for rows, last in _parts(len(draws.y), part):
-        with state.g.accumulating(last):
+        with _gradient_sync(state.G_ddp, last):
             loss, metrics = _g_loss(settings, state, draws.part(rows))
             (loss * (len(draws.y[rows]) / len(draws.y))).backward()
         parts.append({"loss/g": loss, **metrics})
     state.D.requires_grad_(True)
     metrics = _means(parts)
-    state.g.update(state.nimg, lr, metrics["loss/g"])
+    state.G_nonfinite.check(state.nimg, metrics["loss/g"])
+    _update(state.G_optimizer, lr)
     return metrics
 
 
@@ -72,12 +78,14 @@ def _d_loss(
 ) -> tuple[torch.Tensor, Metrics]:
     with torch.no_grad():
         fake = state.G(draws.z, draws.y)
-    metrics = {"variety/real": _variety(real), "variety/fake": _variety(fake)}
+    metrics = {"pixel_std/real": _pixel_std(real), "pixel_std/fake": _pixel_std(fake)}
     if draws.flip is not None:
         real = torch.where(draws.flip[:, None, None, None], real.flip(3), real)
     real = _augment(settings, real, draws.augment_real)
     fake = _augment(settings, fake, draws.augment_fake)
-    logits, class_logits = state.d(torch.cat([real, fake]), torch.cat([labels, draws.y]))  # (2B,)
+    logits, class_logits = state.D_ddp(
+        torch.cat([real, fake]), torch.cat([labels, draws.y])
+    )  # (2B,)
     real_logits, fake_logits = logits.split([len(real), len(fake)])
     metrics |= {"logits/real": real_logits.mean(), "logits/fake": fake_logits.mean()}
     loss = ADVERSARIAL_LOSSES[settings.loss].d(real_logits, fake_logits)
@@ -88,7 +96,7 @@ def _d_loss(
         class_loss = metrics["loss/d_class_real"] + metrics["loss/d_class_fake"]
         loss = loss + settings.class_loss_weight * class_loss
     if draws.mixture is not None:
-        penalty = gradient_penalty(state.d, real, fake, labels, draws.mixture)
+        penalty = gradient_penalty(state.D_ddp, real, fake, labels, draws.mixture)
         metrics["loss/gradient_penalty"] = penalty
         loss = loss + settings.gp_weight * penalty
     return loss, metrics
@@ -97,7 +105,7 @@ def _d_loss(
 def _g_loss(
     settings: TrainSettings, state: TrainState, draws: GDraws
 ) -> tuple[torch.Tensor, Metrics]:
-    fake = _augment(settings, state.g(draws.z, draws.y), draws.augment)
+    fake = _augment(settings, state.G_ddp(draws.z, draws.y), draws.augment)
     logits, class_logits = state.D(fake, draws.y)
     loss = ADVERSARIAL_LOSSES[settings.loss].g(logits)
     metrics = {}
@@ -107,7 +115,21 @@ def _g_loss(
     return loss, metrics
 
 
-def _variety(images: torch.Tensor) -> torch.Tensor:
+def _gradient_sync(network: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Context of one part's forward and backward: DDP averages gradients in the last part's."""
+    if last or not isinstance(network, DistributedDataParallel):
+        return nullcontext()
+    return network.no_sync()
+
+
+def _update(optimizer: Adam, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _pixel_std(images: torch.Tensor) -> torch.Tensor:
     """Mean over pixels of the standard deviation over the batch: 0 when all images are one."""
     return images.std(dim=0, correction=0).mean()
 

@@ -14,7 +14,7 @@ from pipeline.runs.settings import train_settings
 from pipeline.search.plan import Request, find_section, make_study
 from tests.support.project import ROOT
 
-NOT_THE_DIGITS_OWN = {"on_nonfinite", "max_rollbacks", "order", "order_window"}
+NOT_THE_DIGITS_OWN = {"order", "order_window"}
 PRESETS = {
     # classes, parameters of G and of D, updates of G
     "cifar10": (10, 4_386_308, 1_075_586, 100_000),

@@ -15,10 +15,10 @@ from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.reference.compute import make_references
 from pipeline.evaluation.small_protocol import SmallProtocol
+from pipeline.runs.run_output import Evaluate
 from pipeline.runs.session import Session, SessionPaths, run_session
 from pipeline.tracking.jsonl import STATS_NAME, JsonlTracker, read_stats
 from pipeline.training.generator import load_generator
-from pipeline.training.loop import Evaluate
 from tests.runs.test_session import assert_equal_weights
 from tests.support.tiny_run import RUNTIME, TINY
 

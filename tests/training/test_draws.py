@@ -8,8 +8,8 @@ import torch
 from pipeline.core.images import from_uint8, to_uint8
 from pipeline.core.randomness import draw_inputs, generator_at
 from pipeline.runs.progress import Progress
-from pipeline.training.meter import Meter
 from pipeline.training.settings import is_due
+from pipeline.training.status import RunningMeans
 
 
 def test_draws_depend_on_seed_purpose_and_nimg_alone():
@@ -49,15 +49,15 @@ def test_conversions_round_trip_every_level():
     assert to_uint8(torch.tensor([[[[-1.5, 1.5, 0.001]]]])).flatten().tolist() == [0, 255, 128]
 
 
-def test_meter_means_and_starts_afresh():
-    meter = Meter()
+def test_means_are_since_the_last_reading():
+    means = RunningMeans()
     for value in (1.0, 2.0, 6.0):
-        meter.add({"loss/d": torch.tensor(value)})
-        meter.add({"loss/g": torch.tensor(-value)})
-    metrics = meter.read(batch=4)
+        means.add({"loss/d": torch.tensor(value)})
+        means.add({"loss/g": torch.tensor(-value)})
+    metrics = means.read(batch=4)
     assert (metrics["loss/d"], metrics["loss/g"]) == (3.0, -3.0)
     assert metrics["throughput/images_per_s"] > 0
-    assert "loss/d" not in meter.read(batch=4)
+    assert "loss/d" not in means.read(batch=4)
 
 
 class _Terminal(io.StringIO):

@@ -7,11 +7,11 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.run_output import RunOutput
+from pipeline.runs.run_output import RunOutputs
 from pipeline.tracking.tracker import Tracker
 from pipeline.training import loop
-from pipeline.training.health import COLLAPSE_REPORTS, CollapseWatch
-from pipeline.training.loop import Writers, train
+from pipeline.training.health import COLLAPSE_REPORTS, CollapseDetector
+from pipeline.training.loop import train
 from tests.support.tiny_run import RUNTIME, TINY
 
 
@@ -27,7 +27,7 @@ class _Collector(Tracker):
 def poisoned(digits, tmp_path, monkeypatch):
     """Trains TINY with a weight of D turned into NaN before the step at some nimg, so many times.
 
-    A hardware fault would look like this; returns summary, reports and the newest checkpoint.
+    A hardware fault would look like this; returns summary and reports.
     """
 
     def poisoned(at_nimg, times, runtime=RUNTIME, **changes):
@@ -45,14 +45,11 @@ def poisoned(digits, tmp_path, monkeypatch):
         monkeypatch.setattr(loop, "_step", step)
         tracker = _Collector()
         names = [str(i) for i in range(10)]
-        output = RunOutput(tmp_path, settings, {"class_names": names}, tracker)
         with Checkpoints(tmp_path / "checkpoints", "key", 2, 32) as checkpoints:
-            writers = Writers(output, checkpoints, tracker)
-            try:
-                summary = train(settings, digits.train, runtime, writers=writers)
-            finally:
-                newest = checkpoints.load_newest(10**9)
-        return summary, tracker.reports, newest
+            metadata = {"class_names": names}
+            outputs = RunOutputs(tmp_path, settings, metadata, checkpoints, tracker)
+            summary = train(settings, digits.train, runtime, outputs=outputs)
+        return summary, tracker.reports
 
     return poisoned
 
@@ -66,30 +63,8 @@ def test_breakdown_names_rank_layer_and_moment(poisoned, tmp_path):
     assert all(torch.isfinite(t).all() for t in newest["D"].values())
 
 
-def test_rollback_halves_both_rates_and_goes_on(poisoned, capsys):
-    summary, reports, newest = poisoned(80, 1, on_nonfinite="rollback")
-    assert summary.nimg == TINY.total_nimg
-    assert (newest["lr_factor"], newest["num_rollbacks"]) == (0.5, 1)
-    before, after = dict(reports)[64], reports[-1][1]
-    assert "rollback/count" not in before
-    assert (after["rollback/count"], after["rollback/lr_factor"]) == (1, 0.5)
-    assert newest["d_optimizer"]["param_groups"][0]["lr"] == TINY.d_lr / 2
-    assert "going back to the newest checkpoint at half the rates" in capsys.readouterr().err
-
-
-def test_rollback_before_the_first_checkpoint_starts_over(poisoned):
-    summary, _, newest = poisoned(0, 4, on_nonfinite="rollback")
-    assert summary.nimg == TINY.total_nimg
-    assert (newest["lr_factor"], newest["num_rollbacks"]) == (0.25, 2)
-
-
-def test_rollbacks_are_bounded(poisoned):
-    with pytest.raises(UserError, match=r"training broke down after 2 rollbacks: .*not finite at"):
-        poisoned(80, 99, on_nonfinite="rollback", max_rollbacks=2)
-
-
 def _report(fake=0.4, loss=1.0):
-    return {"variety/real": 0.5, "variety/fake": fake, "loss/d": loss}
+    return {"pixel_std/real": 0.5, "pixel_std/fake": fake, "loss/d": loss}
 
 
 @pytest.mark.parametrize(
@@ -97,24 +72,24 @@ def _report(fake=0.4, loss=1.0):
     [(_report(fake=0.01), "vary 2.0% as much"), (_report(loss=1e-5), "loss is")],
 )
 def test_collapse_is_seen_after_some_reports(report, words):
-    watch = CollapseWatch("hinge")
-    signs = [watch.look(report) for _ in range(COLLAPSE_REPORTS)]
+    detector = CollapseDetector("hinge")
+    signs = [detector.check(report) for _ in range(COLLAPSE_REPORTS)]
     assert signs[:-1] == [None] * (COLLAPSE_REPORTS - 1)
     assert words in signs[-1]
-    assert watch.look(_report()) is None
-    assert watch.look(report) is None
+    assert detector.check(_report()) is None
+    assert detector.check(report) is None
 
 
 def test_wasserstein_losses_near_zero_are_no_collapse():
-    watch = CollapseWatch("wasserstein-gp")
-    assert not any(watch.look(_report(loss=0.0)) for _ in range(9))
+    detector = CollapseDetector("wasserstein-gp")
+    assert not any(detector.check(_report(loss=0.0)) for _ in range(9))
 
 
 def test_collapse_ends_the_run_where_asked(poisoned, monkeypatch):
-    monkeypatch.setattr("pipeline.training.health.COLLAPSED_VARIETY", 99.0)
+    monkeypatch.setattr("pipeline.training.health.COLLAPSED_PIXEL_STD", 99.0)
     stopping = replace(RUNTIME, on_collapse="stop")
     with pytest.raises(UserError, match=r"training has collapsed at nimg 96: .*as much as real"):
         poisoned(0, 0, stopping)
-    summary, reports, _ = poisoned(0, 0)
+    summary, reports = poisoned(0, 0)
     assert summary.nimg == TINY.total_nimg
     assert [metrics["collapse/detected"] for _, metrics in reports][-1] == 1.0

@@ -18,10 +18,10 @@ from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.shards.reader import Dataset, open_dataset
 from pipeline.data.sources.select import open_source
 from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.run_output import RunOutput
+from pipeline.runs.run_output import RunOutputs
 from pipeline.runs.settings import train_settings
 from pipeline.tracking.tracker import Tracker
-from pipeline.training.loop import Summary, Writers, train
+from pipeline.training.loop import Summary, train
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 
 BATCH = 8
@@ -85,7 +85,6 @@ def _train(
 ) -> tuple[Summary, list[dict[str, float]]]:
     tracker = _Collector()
     metadata = {"class_names": list(dataset.manifest.class_names)}
-    output = RunOutput(folder, settings, metadata, tracker)
     calls = iter(range(1000))
 
     def should_stop() -> str | None:
@@ -97,7 +96,7 @@ def _train(
             dataset.train,
             RuntimeSettings(status_kimg=settings.batch * 7 / 1000),
             should_stop,
-            Writers(output, checkpoints, tracker),
+            RunOutputs(folder, settings, metadata, checkpoints, tracker),
         )
     return summary, tracker.metrics
 
