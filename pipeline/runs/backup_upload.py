@@ -71,7 +71,7 @@ class RunUpload:
         size = path.stat().st_size
         # Its name and the run's say what is in it: the same length is the same file.
         if remote.get(name) != size:
-            self._folder.upload(path, name)
+            self._folder.upload(path, name, parallel=False)
         self._sent[name] = size
 
     def _send_content(self, name: str) -> None:
@@ -97,7 +97,7 @@ class RunUpload:
             if checksum_name in remote and not present:  # that of another one at this nimg
                 self._folder.delete(checksum_name)
                 remote.discard(checksum_name)
-            self._folder.upload(path, name, digest)
+            self._folder.upload(path, name, digest, parallel=False)
         except FileNotFoundError:  # pruned meanwhile
             return False
         except S3DamagedError as error:

@@ -1,30 +1,58 @@
-"""A folder of S3's: files and small objects in and out, each checked against its SHA-256.
+"""A folder in S3: files and small objects in and out, each checked against its SHA-256.
 
-The digest stands in the object's metadata as `sha256`. S3 itself checks each upload against one in
-the request.
+The digest of the whole object is kept in its metadata as `sha256`. Transfers and retries are
+boto3's own; S3 checks each upload, part by part, against a SHA-256 in the request.
 """
 
 import base64
 import hashlib
+import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.errors import UserError
 from pipeline.storage.atomic import atomic_write
 from pipeline.storage.digest import sha256_file
 from pipeline.storage.disk_space import explain_full_disk
 from pipeline.storage.s3_address import S3Address, parse_s3_address
-from pipeline.storage.s3_attempts import S3Limits, attempt
-from pipeline.storage.s3_client import open_client
-from pipeline.storage.s3_download import Download
-from pipeline.storage.s3_errors import S3DamagedError, WrongBodyError
-from pipeline.storage.s3_multipart import upload_parts
+from pipeline.storage.s3_errors import (
+    S3DamagedError,
+    WrongBodyError,
+    error_code,
+    explain_error,
+    explain_errors,
+)
 
-_ROOM = "free some or choose a folder on a larger disk"
+_FULL_DISK = "free some or choose a folder on a larger disk"
+_MAX_CONNECTIONS = 32
+# Passing errors that botocore's `standard` mode does not retry: what arrived was not what was sent.
+_ALSO_RETRIED = {
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Limits:
+    """Time-outs, attempts and part sizes of a client."""
+
+    connect_s: float = 10.0
+    """For a connection."""
+    read_s: float = 30.0
+    """For the next bytes of an answer."""
+    attempts: int = 5
+    """Of one request; the pauses between them are botocore's: random, growing, at most 20 s."""
+    part_bytes: int = 16 << 20
+    """Larger files are transferred in parts of this size; S3 wants at least 5 MiB."""
+    num_threads: int = 8
+    """Parts of one file at a time."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +71,15 @@ class S3Object:
 class S3Folder:
     """The objects below `s3://bucket/prefix`, by names relative to it; threads may share it.
 
-    Every method raises UserError for what the user must mend (credentials, permission, no such
+    Every method raises UserError for what the user must correct (credentials, permission, no such
     bucket), S3UnavailableError when S3 failed in all attempts, and S3DamagedError for bytes that
-    are not what their checksum says; all begin with what was done to which address.
+    do not match their checksum; each message begins with the operation and the address.
     """
 
     def __init__(
         self, address: str | S3Address, limits: S3Limits | None = None, client: Any = None
     ) -> None:
-        """Asks no server. Raises UserError for a malformed address and for boto3's settings."""
+        """Sends no request. Raises UserError for a malformed address and for boto3's settings."""
         self.address = parse_s3_address(address) if isinstance(address, str) else address
         self._limits = limits or S3Limits()
         self._client = client or open_client(self.address, self._limits)
@@ -60,71 +88,103 @@ class S3Folder:
         """A folder in this one."""
         return S3Folder(self.address / name, self._limits, self._client)
 
-    def upload(self, path: Path, name: str, sha256: str | None = None) -> bool:
-        """Makes the object `name` of a file that nobody changes meanwhile; False: it was there.
+    def upload(
+        self, path: Path, name: str, sha256: str | None = None, parallel: bool = True
+    ) -> bool:
+        """Uploads a file that nobody changes meanwhile; False: the object was there already.
 
-        `sha256`, if given, is what the file should be; no object appears when it is not.
+        `sha256`, if given, is the expected digest; a file with another one is not uploaded.
+        `parallel` sends the parts in threads, which the interpreter joins before it exits: not for
+        a daemon thread that must not delay the end of the process.
         """
-        digest = sha256 or sha256_file(path)
+        what = f"uploading {self.address / name}"
         size = path.stat().st_size
+        digest = sha256 or sha256_file(path)
         if self._holds(name, size, digest):
             return False
-        what = f"uploading {self.address / name}"
-        if size <= self._limits.part_bytes:
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise S3DamagedError(f"{what}: {path} is not what its checksum says; write it anew")
-            self._put(name, content, what)
-        else:
-            with path.open("rb") as file:
-                upload_parts(self._client, self._location(name), file, digest, self._limits, what)
+        if sha256 is not None and sha256_file(path) != sha256:
+            raise S3DamagedError(f"{what}: {path} is not what its checksum says; write it anew")
+        with explain_errors(what):
+            try:
+                self._client.upload_file(
+                    str(path),
+                    **self._location(name),
+                    ExtraArgs={"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": digest}},
+                    Config=self._transfer_config(parallel),
+                )
+            except Exception as error:
+                # An earlier attempt, whose answer was lost, may have completed the object.
+                if error_code(error) != "NoSuchUpload" or not self._holds(name, size, digest):
+                    raise
         if not self._holds(name, size, digest):
             raise S3DamagedError(
                 f"{what}: another object is there afterwards; let one process at a time upload it"
             )
         return True
 
-    def download(self, name: str, path: Path, sha256: str | None = None) -> None:
-        """Makes the file of an object, whole or not at all.
+    def download(
+        self, name: str, path: Path, sha256: str | None = None, parallel: bool = True
+    ) -> None:
+        """Downloads an object into a file, whole or not at all; raises FileNotFoundError.
 
-        `sha256`, else the object's metadata, says what it should be; where neither does, its length
-        alone is checked. A dropped connection is taken up where it broke. Raises FileNotFoundError.
+        `sha256`, else the object's metadata, is the expected digest; without either, the length
+        alone is checked. `parallel` is as for `upload`.
         """
         what = f"downloading {self.address / name}"
-        download = Download(self._client, self._location(name), sha256, what)
-        size = self._attempt(download.open, what)
-        with (
-            explain_full_disk(path, size, _ROOM),
-            atomic_write(path) as temporary,
-            temporary.open("wb") as file,
-        ):
-            self._attempt(lambda: download.fetch(file), what)
+
+        def fetch() -> None:
+            reply = self._client.head_object(**self._location(name))
+            size, stored = reply["ContentLength"], reply["Metadata"].get("sha256")
+            if sha256 is not None and stored not in (None, sha256):
+                raise S3DamagedError(f"{what}: the object is another than its checksum file says")
+            with explain_full_disk(path, size, _FULL_DISK), atomic_write(path) as temporary:
+                self._download_into(temporary, name, parallel)
+                expected = sha256 or stored
+                if temporary.stat().st_size != size or (
+                    expected is not None and sha256_file(temporary) != expected
+                ):
+                    raise WrongBodyError
+
+        self._fetch(fetch, what)
 
     def put(self, name: str, content: bytes) -> None:
         """Makes, or replaces, a small object."""
-        self._put(name, content, f"writing {self.address / name}")
+        digest = hashlib.sha256(content)
+        with explain_errors(f"writing {self.address / name}"):
+            self._client.put_object(
+                **self._location(name),
+                Body=content,
+                Metadata={"sha256": digest.hexdigest()},
+                ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+            )
 
     def get(self, name: str) -> bytes:
         """The content of a small object; raises FileNotFoundError."""
+        from botocore import exceptions
 
-        def get() -> bytes:
+        def fetch() -> bytes:
             reply = self._client.get_object(**self._location(name))
-            with closing(reply["Body"]) as body:
-                content: bytes = body.read()
+            try:
+                with closing(reply["Body"]) as body:
+                    content: bytes = body.read()
+            except (
+                exceptions.IncompleteReadError,
+                exceptions.ReadTimeoutError,
+                exceptions.ResponseStreamingError,
+            ) as error:
+                raise WrongBodyError from error
             expected = reply["Metadata"].get("sha256")
             if expected is not None and hashlib.sha256(content).hexdigest() != expected:
                 raise WrongBodyError
             return content
 
-        return self._attempt(get, f"reading {self.address / name}")
+        return self._fetch(fetch, f"reading {self.address / name}")
 
     def head(self, name: str) -> S3Object | None:
-        """What S3 knows of an object; None where there is none."""
+        """Size, digest and ETag of an object; None where there is none."""
         try:
-            reply = self._attempt(
-                lambda: self._client.head_object(**self._location(name)),
-                f"looking at {self.address / name}",
-            )
+            with explain_errors(f"looking at {self.address / name}"):
+                reply = self._client.head_object(**self._location(name))
         except FileNotFoundError:
             return None
         sha256 = reply["Metadata"].get("sha256")
@@ -133,33 +193,39 @@ class S3Folder:
     def list(self, prefix: str = "") -> Iterator[S3Object]:
         """The objects whose names begin with `prefix`, in the order of their names."""
         root = self.address.key("") + "/" if self.address.prefix else ""
-        arguments = {"Bucket": self.address.bucket, "Prefix": root + prefix}
-        while True:
-            reply = self._attempt(
-                lambda: self._client.list_objects_v2(**arguments), f"listing {self.address}"
-            )
-            for entry in reply.get("Contents", ()):
-                yield S3Object(entry["Key"].removeprefix(root), entry["Size"])
-            if not reply["IsTruncated"]:
-                return
-            arguments["ContinuationToken"] = reply["NextContinuationToken"]
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.address.bucket, Prefix=root + prefix
+        )
+        with explain_errors(f"listing {self.address}"):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield S3Object(entry["Key"].removeprefix(root), entry["Size"])
 
     def delete(self, name: str) -> None:
         """Deletes an object; none there is no error."""
-        self._attempt(
-            lambda: self._client.delete_object(**self._location(name)),
-            f"deleting {self.address / name}",
-        )
+        with explain_errors(f"deleting {self.address / name}"):
+            self._client.delete_object(**self._location(name))
 
-    def _put(self, name: str, content: bytes, what: str) -> None:
-        digest = hashlib.sha256(content)
-        arguments = {
-            **self._location(name),
-            "Body": content,
-            "Metadata": {"sha256": digest.hexdigest()},
-            "ChecksumSHA256": base64.b64encode(digest.digest()).decode(),
-        }
-        self._attempt(lambda: self._client.put_object(**arguments), what)
+    def _download_into(self, path: Path, name: str, parallel: bool) -> None:
+        from s3transfer.exceptions import S3DownloadFailedError, S3ValidationError
+
+        with path.open("wb") as file:  # `download_file` would leave a name of its own when killed
+            try:
+                self._client.download_fileobj(
+                    **self._location(name), Fileobj=file, Config=self._transfer_config(parallel)
+                )
+            except (S3DownloadFailedError, S3ValidationError):  # replaced between two parts
+                raise WrongBodyError from None
+
+    def _fetch(self, fetch: Callable[[], T], what: str) -> T:
+        """What `fetch` returns; repeated for a body that broke off or is not the object's."""
+        with explain_errors(what):
+            for _ in range(self._limits.attempts - 1):
+                try:
+                    return fetch()
+                except WrongBodyError:
+                    continue
+            return fetch()
 
     def _holds(self, name: str, size: int, digest: str) -> bool:
         return self.head(name) == S3Object(name, size, digest)
@@ -167,5 +233,62 @@ class S3Folder:
     def _location(self, name: str) -> dict[str, str]:
         return {"Bucket": self.address.bucket, "Key": self.address.key(name)}
 
-    def _attempt(self, call: Callable[[], T], what: str) -> T:
-        return attempt(call, what, self._limits)
+    def _transfer_config(self, parallel: bool) -> Any:
+        from boto3.s3.transfer import TransferConfig
+
+        return TransferConfig(
+            multipart_threshold=self._limits.part_bytes + 1,
+            multipart_chunksize=self._limits.part_bytes,
+            max_concurrency=self._limits.num_threads,
+            num_download_attempts=self._limits.attempts,
+            use_threads=parallel,
+            preferred_transfer_client="classic",  # AWS's C runtime ignores the settings above
+        )
+
+
+def open_client(address: S3Address, limits: S3Limits) -> Any:
+    """A client of the endpoint that AWS_ENDPOINT_URL or ~/.aws/config names, else of AWS.
+
+    Credentials, region and endpoint come from boto3's own chain. Sends no request. Raises UserError
+    for a profile, region or endpoint that is not valid.
+    """
+    # Here, not above: importing it takes a third of a second, which a run without S3 need not wait.
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, PartialCredentialsError
+
+    config = Config(
+        connect_timeout=limits.connect_s,
+        read_timeout=limits.read_s,
+        retries={"mode": "standard", "total_max_attempts": limits.attempts},
+        # We ask for SHA-256; not every server of S3's protocol supports botocore's defaults.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        max_pool_connections=_MAX_CONNECTIONS,
+        tcp_keepalive=True,
+    )
+
+    def retry_delay(attempts: int, response: Any, **_: Any) -> float | None:
+        # A `needs-retry` handler of botocore's; the one of the standard mode has precedence.
+        if response is None or attempts >= limits.attempts:
+            return None
+        http, body = response
+        passes = http.status_code == 429 or body.get("Error", {}).get("Code") in _ALSO_RETRIED
+        return random.uniform(0, 2 ** (attempts - 1)) if passes else None
+
+    try:
+        # A session of its own: the default one may not be shared between threads.
+        client = boto3.session.Session().client("s3", config=config)
+    except PartialCredentialsError as error:
+        raise explain_error(error, str(address)) from None
+    except BotoCoreError as error:
+        raise UserError(
+            f"{address}: boto3 refuses its settings ({type(error).__name__}); correct AWS_PROFILE, "
+            "AWS_REGION or ~/.aws/config"
+        ) from None
+    except ValueError:  # its text repeats the endpoint, which may hold a password
+        raise UserError(
+            f"{address}: AWS_ENDPOINT_URL is no address; it must look like https://host:port"
+        ) from None
+    client.meta.events.register("needs-retry.s3", retry_delay)
+    return client

@@ -3,15 +3,11 @@
 import functools
 from typing import Any
 
-from pipeline.storage.s3 import S3Folder
+from pipeline.storage.s3 import S3Folder, S3Limits, open_client
 from pipeline.storage.s3_address import parse_s3_address
-from pipeline.storage.s3_attempts import S3Limits
-from pipeline.storage.s3_client import open_client
 from tests.storage.s3_server import PART, FaultyS3
 
-PATIENT = S3Limits(
-    connect_s=10, read_s=30, attempts=4, first_pause_s=0.01, max_pause_s=0.02, part_bytes=PART
-)
+PATIENT = S3Limits(connect_s=10, read_s=30, attempts=4, part_bytes=PART)
 
 
 def remote_folder(server: FaultyS3, bucket: str) -> S3Folder:

@@ -136,7 +136,7 @@ def test_server_is_dead_when_a_new_run_starts(project, server):
         assert attempt.end() == 2
         (sentence,) = attempt.told().splitlines()
     assert sentence.startswith("error: ")
-    assert "failed 6 times, last with 500 InternalError" in sentence
+    assert "failed repeatedly, last with 500 InternalError" in sentence
 
 
 def test_sigterm_twice_beside_a_slow_server(project, server, undisturbed):

@@ -116,5 +116,3 @@ def test_killed_at_any_request(server, mirroring, tmp_path):
         content = {item.name: folder.get(item.name) for item in folder.list()}
         assert json.loads(content.pop("latest.json"))["nimg"] == 100
         assert content == expected
-        uploads = server.client.list_multipart_uploads(Bucket=bucket.address.bucket)
-        assert "Uploads" not in uploads

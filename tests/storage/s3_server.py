@@ -12,21 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from pipeline.storage.s3 import S3Folder
+from pipeline.storage.s3 import S3Folder, S3Limits, open_client
 from pipeline.storage.s3_address import parse_s3_address
-from pipeline.storage.s3_attempts import S3Limits
-from pipeline.storage.s3_client import open_client
 
 PART = 5 << 20
-QUICK = S3Limits(
-    connect_s=1, read_s=0.5, attempts=4, first_pause_s=0.01, max_pause_s=0.02, part_bytes=PART
-)
+QUICK = S3Limits(connect_s=1, read_s=0.5, attempts=4, part_bytes=PART)
 SECRET = "never-to-be-printed"
 
 _ERROR = (
@@ -64,6 +61,8 @@ class FaultyS3:
         self.on_request: Callable[[], None] = lambda: None
         """Called as each request comes."""
         self.url = ""
+        self.most_at_once = 0
+        """Requests that were in progress together."""
         self._num_running = 0
 
     def fail(self, kind: str, **changes: Any) -> Fault:
@@ -79,6 +78,7 @@ class FaultyS3:
             self._faults.clear()
             self.requests.clear()
             self.ranges.clear()
+            self.most_at_once = 0
 
     def forget_the_dead(self) -> None:
         """Lets no request of a killed client take effect any more; ends all faults."""
@@ -113,6 +113,7 @@ class FaultyS3:
     def __call__(self, environ: dict[str, Any], start_response: Callable) -> Iterable[bytes]:
         with self._lock:
             self._num_running += 1
+            self.most_at_once = max(self.most_at_once, self._num_running)
         try:
             return self._handle(environ, start_response)
         finally:
@@ -214,6 +215,8 @@ def serve_s3() -> Iterator[FaultyS3]:
             patch.setenv(name, value)
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "HTTP_PROXY", "http_proxy"):
             patch.delenv(name, raising=False)
+        # Retries of this process come at once: botocore's pauses of seconds are not the subject.
+        patch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda s: time.sleep(s / 50)))
         yield layer
     server.shutdown()
     thread.join()

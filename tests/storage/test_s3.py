@@ -62,6 +62,21 @@ def test_files_come_back_equal(folder, server, tmp_path, size):
     assert list(target.parent.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("parallel", [True, False])
+def test_parts_are_transferred_in_parallel(folder, server, tmp_path, parallel):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(content(4 * PART))
+    for transfer in (
+        lambda: folder.upload(source, "file", parallel=parallel),
+        lambda: folder.download("file", target, parallel=parallel),
+    ):
+        server.heal()
+        server.fail("delay", seconds=0.2, method="PUT|GET")
+        transfer()
+        assert server.most_at_once >= 3 if parallel else server.most_at_once == 1
+    assert target.read_bytes() == source.read_bytes()
+
+
 def test_what_is_there_already_is_not_sent_again(folder, server, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
@@ -86,19 +101,6 @@ def test_a_file_that_breaks_its_promise_is_not_uploaded(folder, server, tmp_path
     assert list(folder.list()) == []
     client = server.client
     assert "Uploads" not in client.list_multipart_uploads(Bucket=folder.address.bucket)
-
-
-def test_parts_of_a_killed_uploader_are_freed(folder, server, tmp_path):
-    client = server.client
-    bucket, key = folder.address.bucket, folder.address.key("file")
-    for name in (key, key + "-of-another"):
-        upload = client.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"]
-        client.upload_part(Bucket=bucket, Key=name, UploadId=upload, PartNumber=1, Body=b"half")
-    path = tmp_path / "file"
-    path.write_bytes(content(PART + 1))
-    assert folder.upload(path, "file")
-    left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
-    assert [upload["Key"] for upload in left] == [key + "-of-another"]
 
 
 def test_foreign_objects_have_no_checksum_but_a_length(folder, server, tmp_path):

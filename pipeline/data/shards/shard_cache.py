@@ -92,7 +92,7 @@ class ShardCache:
         room = path.with_suffix(".room")
         self._reserve(room, entry.bytes)
         try:
-            remote.download(entry.file, path, entry.sha256)
+            remote.download(entry.file, path, entry.sha256, parallel=False)
         except FileNotFoundError:
             raise UserError(
                 f"{remote.address}/{entry.file} is missing; upload the data set there again"

@@ -183,12 +183,11 @@ from pathlib import Path
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.shards.shard_cache import ShardCache
 from pipeline.storage.digest import sha256_file
-from pipeline.storage.s3 import S3Folder
-from pipeline.storage.s3_attempts import S3Limits
+from pipeline.storage.s3 import S3Folder, S3Limits
 
 shards, folder, address, budget, seed, count = sys.argv[1:]
 entries = read_manifest(Path(shards)).splits["train"].shards
-remote = S3Folder(address, S3Limits(read_s=30, first_pause_s=0.01, max_pause_s=0.05))
+remote = S3Folder(address, S3Limits(read_s=30, attempts=6))
 cache = ShardCache(Path(folder), int(budget))
 chance = random.Random(int(seed))
 print("ready", flush=True)
