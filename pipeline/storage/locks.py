@@ -1,13 +1,15 @@
-"""A lock that ends with its process, however that dies; the file says which process holds it."""
+"""File locks between processes; the kernel releases them when their process ends."""
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
+WAIT = math.inf
+"""Patience without end."""
 _POLL_S = 0.25
 
 
@@ -17,29 +19,39 @@ class LockedError(Exception):
 
 @contextmanager
 def locked(path: Path, patience_s: float = 0.0) -> Iterator[None]:
-    """Holds the lock `path`; raises LockedError when another does for longer than `patience_s`."""
+    """Holds an exclusive lock on the file `path`, which is made and names the holding process.
+
+    Raises LockedError when another process holds it for longer than `patience_s`.
+    """
     deadline = time.monotonic() + patience_s
     with open(path, "a+") as lock:
-        while not (ours := _try_lock(lock, fcntl.LOCK_EX)) and time.monotonic() < deadline:
+        while not (ours := lock_open_file(lock.fileno(), wait=patience_s == WAIT)):
+            if time.monotonic() >= deadline:
+                break
             time.sleep(_POLL_S)
         if not ours:
             lock.seek(0)
             raise LockedError(lock.read().strip() or "unknown")
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        with suppress(OSError):  # the lock holds on a full disk too, without the number
+            os.ftruncate(lock.fileno(), 0)
+            os.write(lock.fileno(), str(os.getpid()).encode())
         yield
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock."""
+    """Whether a process holds an exclusive lock on the file."""
     with open(path) as lock:
-        return not _try_lock(lock, fcntl.LOCK_SH)
+        return not lock_open_file(lock.fileno(), shared=True)
 
 
-def _try_lock(lock: TextIO, kind: int) -> bool:
+def lock_open_file(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Locks an open file or folder until it is closed; False: another process holds it.
+
+    Any number of processes can hold a `shared` lock together, but not beside an exclusive one.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

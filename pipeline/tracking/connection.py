@@ -3,7 +3,6 @@
 Importing mlflow takes seconds and is left to `connect`, so that naming an address costs nothing.
 """
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import UserError
+from pipeline.storage.locks import WAIT, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -124,6 +124,5 @@ def _store_lock(uri: str) -> Iterator[None]:
     # Processes that make the tables at the same time all fail; the lock dies with its holder.
     database = Path(uri.removeprefix(_SQLITE))
     database.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{database}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(Path(f"{database}.lock"), WAIT):
         yield

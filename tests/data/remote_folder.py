@@ -3,8 +3,9 @@
 import functools
 from typing import Any
 
-from pipeline.storage.s3 import S3Folder, S3Limits, open_client
+from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import parse_s3_address
+from pipeline.storage.s3_client import S3Limits, open_client
 from tests.storage.s3_server import PART, FaultyS3
 
 PATIENT = S3Limits(connect_s=10, read_s=30, attempts=4, part_bytes=PART)

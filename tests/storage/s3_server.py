@@ -19,8 +19,9 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from pipeline.storage.s3 import S3Folder, S3Limits, open_client
+from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import parse_s3_address
+from pipeline.storage.s3_client import S3Limits, open_client
 
 PART = 5 << 20
 QUICK = S3Limits(connect_s=1, read_s=0.5, attempts=4, part_bytes=PART)

@@ -4,7 +4,6 @@ Until then the shards lie in `<out>.tmp`, from where an ingest that was killed t
 """
 
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -36,6 +35,7 @@ from pipeline.data.shards.manifest import (
 from pipeline.data.sources.source import Source
 from pipeline.storage.atomic import write_text
 from pipeline.storage.disk_space import explain_full_folder
+from pipeline.storage.locks import LockedError, locked
 
 _ROOM = "free some and run the same command to go on, or choose another --out"
 
@@ -59,7 +59,7 @@ def write_dataset(
     """
     _check_replaceable(out)
     staging = out.with_name(out.name + ".tmp")
-    with _locked(staging), explain_full_folder(staging, _ROOM):
+    with _held(staging), explain_full_folder(staging, _ROOM):
         folder, receipts = staging / "shards", staging / "receipts"
         folder.mkdir(exist_ok=True)
         receipts.mkdir(exist_ok=True)
@@ -89,27 +89,26 @@ def write_dataset(
 
 
 @contextmanager
-def _locked(staging: Path) -> Iterator[None]:
+def _held(staging: Path) -> Iterator[None]:
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        lock = (staging / "lock").open("w")
+        (staging / "lock").touch()
     except OSError as error:
         raise UserError(
             f"{staging} cannot be made ({error.strerror}); choose another --out"
         ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is writing shards to {staging}; wait until it has ended"
-            ) from None
-        try:
-            yield
-        finally:
-            # Of a failure that completed no shard nothing is worth keeping.
-            if staging.exists() and not any((staging / "receipts").glob("*")):
-                shutil.rmtree(staging)
+    try:
+        with locked(staging / "lock"):
+            try:
+                yield
+            finally:
+                # Of a failure that completed no shard nothing is worth keeping.
+                if staging.exists() and not any((staging / "receipts").glob("*")):
+                    shutil.rmtree(staging)
+    except LockedError as holder:
+        raise UserError(
+            f"process {holder} is writing shards to {staging}; wait until it has ended"
+        ) from None
 
 
 def _remove_strangers(staging: Path, tasks: Sequence[ShardTask]) -> None:

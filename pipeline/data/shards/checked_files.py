@@ -4,7 +4,6 @@ What was hashed is remembered beside the folder, in `<folder>.checked.json`: the
 and times of change. To hash everything regardless is what `verify_shards` does.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -18,6 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import ShardEntry
 from pipeline.storage.atomic import write_json
 from pipeline.storage.digest import sha256_file
+from pipeline.storage.locks import lock_open_file
 
 _MEND = "write the shards anew with `dvc repro --force shard`"
 # A file that changed just now may change again under the same time stamp.
@@ -96,7 +96,7 @@ class CheckedFiles:
         descriptor = os.open(self._folder, os.O_RDONLY)
         try:
             with suppress(OSError):  # not every network file system locks
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                lock_open_file(descriptor, wait=True)
             yield
         finally:
             os.close(descriptor)

@@ -6,17 +6,16 @@ used last. `<sha256>.room` is as long as the copy that is on its way. The kernel
 a process that dies, and what it left half done is then swept away.
 """
 
-import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import ShardEntry
 from pipeline.storage.digest import sha256_file
+from pipeline.storage.locks import WAIT, LockedError, lock_open_file, locked
 from pipeline.storage.s3 import S3Folder
 
 _POLL_S = 0.05
@@ -59,7 +58,7 @@ class ShardCache:
         path = self.folder / f"{entry.sha256}.arrow"
         lock = path.with_suffix(".lock")
         while True:
-            with _locked(lock):
+            with locked(lock, WAIT):
                 descriptor = _open_in_use(path)
                 if descriptor is None:
                     self._fetch(entry, remote, path)
@@ -71,7 +70,7 @@ class ShardCache:
             try:
                 if self._is_sound(entry, descriptor):
                     return HeldCopy(path, descriptor)
-                with _locked(lock):
+                with locked(lock, WAIT):
                     _unlink_if_same(path, descriptor)
             except BaseException:
                 os.close(descriptor)
@@ -103,7 +102,7 @@ class ShardCache:
     def _reserve(self, room: Path, num_bytes: int) -> None:
         deadline = time.monotonic() + self._wait_s
         while True:
-            with _locked(self.folder / "cache.lock"):
+            with locked(self.folder / "cache.lock", WAIT):
                 if self._make_room(room.stem, num_bytes):
                     with room.open("wb") as file:
                         file.truncate(num_bytes)
@@ -135,11 +134,13 @@ class ShardCache:
 
     def _sweep(self, stem: str) -> bool:
         """Removes what a dead process left of a download; False: it is still on its way."""
-        with _locked(self.folder / f"{stem}.lock", wait=False) as mine:
-            if mine:
+        try:
+            with locked(self.folder / f"{stem}.lock"):
                 for kind in ("room", "arrow.tmp"):
                     (self.folder / f"{stem}.{kind}").unlink(missing_ok=True)
-            return mine
+        except LockedError:
+            return False
+        return True
 
     def _last_use(self, stem: str) -> int:
         try:
@@ -148,28 +149,13 @@ class ShardCache:
             return 0
 
 
-@contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """An exclusive lock on a file, made where it is missing; yields whether it was had."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        had = True
-    except BlockingIOError:
-        had = False
-    try:
-        yield had
-    finally:
-        os.close(descriptor)
-
-
 def _open_in_use(path: Path) -> int | None:
     """A descriptor with a shared lock; None where there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    lock_open_file(descriptor, shared=True, wait=True)
     if os.fstat(descriptor).st_nlink == 0:  # evicted in between
         os.close(descriptor)
         return None
@@ -182,13 +168,12 @@ def _evict(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _unlink_if_same(path, descriptor)
-    except BlockingIOError:  # in use
-        return False
+        evictable = lock_open_file(descriptor)
+        if evictable:
+            _unlink_if_same(path, descriptor)
+        return evictable
     finally:
         os.close(descriptor)
-    return True
 
 
 def _unlink_if_same(path: Path, descriptor: int) -> None:

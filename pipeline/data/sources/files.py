@@ -1,6 +1,5 @@
 """Files of a source, on this machine or in S3: listed, read, or brought here whole."""
 
-import fcntl
 import functools
 import hashlib
 import os
@@ -12,6 +11,7 @@ from typing import NoReturn
 
 from pipeline.core.errors import UserError
 from pipeline.data.sources.source import Unreadable
+from pipeline.storage.locks import WAIT, locked
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import parse_s3_address
 
@@ -54,8 +54,7 @@ class Place:
         digest = hashlib.sha256(f"{self.address}\n{name}".encode()).hexdigest()
         path = self.cache / f"{digest[:32]}-{PurePosixPath(name).name[-40:]}"
         self.cache.mkdir(parents=True, exist_ok=True)
-        with path.with_name(path.name + ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(path.with_name(path.name + ".lock"), WAIT):
             if not path.exists():
                 _s3_folder(self.address).download(name, path)
         return path

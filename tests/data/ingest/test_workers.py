@@ -1,7 +1,6 @@
 """Many processes write what one writes; killed ones go on; two do not disturb each other."""
 
 import dataclasses
-import fcntl
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from pipeline.data.ingest.shard_task import ShardResult, ShardTask
 from pipeline.data.ingest.workers import Runner, run_here, run_in_processes, run_in_workers
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.select import open_source
+from pipeline.storage.locks import locked
 from tests.data.photographs import encoded, photograph
 from tests.support.project import ROOT
 
@@ -139,10 +139,11 @@ def test_only_what_still_fits_is_taken_from_a_killed_ingest(photos: Path, tmp_pa
 def test_two_at_a_time_do_not_write_one_folder(photos: Path, tmp_path: Path) -> None:
     staging = tmp_path / "shards.tmp"
     staging.mkdir()
-    with (staging / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process is writing shards"):
-            _write(photos, tmp_path / "shards")
+    with (
+        locked(staging / "lock"),
+        pytest.raises(UserError, match=f"process {os.getpid()} is writing shards"),
+    ):
+        _write(photos, tmp_path / "shards")
     _write(photos, tmp_path / "shards")
 
 

@@ -183,7 +183,8 @@ from pathlib import Path
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.shards.shard_cache import ShardCache
 from pipeline.storage.digest import sha256_file
-from pipeline.storage.s3 import S3Folder, S3Limits
+from pipeline.storage.s3 import S3Folder
+from pipeline.storage.s3_client import S3Limits
 
 shards, folder, address, budget, seed, count = sys.argv[1:]
 entries = read_manifest(Path(shards)).splits["train"].shards
