@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.storage.s3_address import S3Address
 from pipeline.storage.s3_errors import explain_error
 
