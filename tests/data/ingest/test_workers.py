@@ -74,7 +74,7 @@ PROGRAM = textwrap.dedent("""
     import sys
     from pathlib import Path
     from pipeline.data.ingest.workers import run_in_workers
-    from tests.data import test_ingest_processes as here
+    from tests.data.ingest import test_workers as here
 
     if __name__ == "__main__":
         here._write(Path(sys.argv[1]), Path(sys.argv[2]), lambda tasks: run_in_workers(tasks, 2), 5)
