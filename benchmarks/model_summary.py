@@ -17,10 +17,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.blocks import DiscriminatorBlock, GeneratorBlock
+from models.configuration import discriminator_config, generator_config
 from models.discriminator import Discriminator
 from models.generator import Generator
 from models.layers import Conv3x3
-from models.networks import discriminator_config, generator_config
 from models.resampling import downsample, upsample
 from models.variants import VARIANTS, System, at_resolution
 

@@ -68,12 +68,12 @@ def discriminator_sizes(resolution: int) -> tuple[int, ...]:
 
 
 def shared_sizes(resolution: int) -> tuple[int, ...]:
-    """Feature sizes that both networks have, ascending: where both can attend."""
+    """Feature sizes that both networks have, ascending."""
     return tuple(sorted({*generator_sizes(resolution)} & {*discriminator_sizes(resolution)}))
 
 
 def check_attention(network: str, attention: Sequence[int], sizes: Sequence[int]) -> None:
-    """Raises ValueError for a feature size that the network does not have, or one named twice."""
+    """Raises ValueError for a feature size that the network does not have, or a repeated one."""
     available = sorted(set(sizes))
     for size in attention:
         if size not in available:

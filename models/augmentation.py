@@ -41,7 +41,7 @@ def _color(x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def _translation(x: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """By whole pixels; what moves in is 0, mid-grey."""
+    """By whole pixels; the border is filled with 0, mid-grey."""
     side = x.shape[2]
     reach = int(side * _TRANSLATION + 0.5)
     shift = (draws * (2 * reach + 1)).long() - reach  # (B, 2) in [-reach, reach]

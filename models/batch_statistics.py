@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch.autograd.function import FunctionCtx
 
-from models.precision import widen
+from models.layers import widen
 
 
 def normalize_ghost(
@@ -34,7 +34,7 @@ def normalize_ghost(
 
 
 def normalize_global(x: torch.Tensor, eps: float) -> torch.Tensor:
-    """By the statistics over all processes of the default group; each must call this.
+    """By the statistics over all processes of the default group, all of which must call this.
 
     (B, C, H, W) -> (B, C, H, W), B equal on all processes. Differentiable once: gradients take
     every process's outputs into account.
@@ -43,13 +43,13 @@ def normalize_global(x: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 class _GlobalNormalization(torch.autograd.Function):
-    """One gather of means and variances forward, one sum of two vectors backward."""
+    """One all-gather of means and variances forward, one all-reduce of two sums backward."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: torch.Tensor, eps: float) -> torch.Tensor:
-        own = torch.stack(_moments(widen(x)))  # (2, C)
-        gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, own)
+        local = torch.stack(_moments(widen(x)))  # (2, C)
+        gathered = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, local)
         means, variances = torch.stack(gathered).unbind(1)  # (P, C), P processes
         mean = means.mean(0)
         # Chan's formula: no difference of large squares, as E[x^2] - E[x]^2 would be.
@@ -63,17 +63,17 @@ class _GlobalNormalization(torch.autograd.Function):
         x, mean, var = ctx.saved_tensors  # type: ignore[attr-defined]
         eps: float = ctx.eps  # type: ignore[attr-defined]
         scale = torch.rsqrt(var + eps)
-        # As if the batch were all there is; torch's kernels take a fifth of the time of formulas.
-        alone, along_normal, along_mean = torch.ops.aten.native_batch_norm_backward(
+        # The gradient without other processes; torch's kernels take a fifth of the formulas' time.
+        local, sum_normal, sum_grad = torch.ops.aten.native_batch_norm_backward(
             grad, x, torch.ones_like(mean), None, None, mean, scale, True, eps, [True, True, True]
         )
-        own = torch.stack([along_mean, along_normal])  # sums over the batch, (2, C)
-        total = own.clone()
+        sums = torch.stack([sum_grad, sum_normal])  # over the local batch, (2, C)
+        total = sums.clone()
         dist.all_reduce(total)
         count = grad.numel() // grad.shape[1]
-        bias, gain = (own / count - total / (count * dist.get_world_size())) * scale
-        # Then the others' part: affine in the normalised x.
-        return alone.add_(F.batch_norm(x, mean, var, gain, bias, eps=eps)), None
+        bias, gain = (sums / count - total / (count * dist.get_world_size())) * scale
+        # The correction for the other processes is affine in the normalised x.
+        return local.add_(F.batch_norm(x, mean, var, gain, bias, eps=eps)), None
 
 
 def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -40,7 +40,7 @@ class DiscriminatorBlock(nn.Module):
 
     The shortcut is the identity where neither channels nor size change. The first block of the
     network starts without a ReLU (discriminator.py:65-93). With `shortcut_relu` the other
-    shortcuts start with one, as an in-place ReLU makes them.
+    shortcuts start with one, the effect of an in-place ReLU.
     """
 
     def __init__(

@@ -1,11 +1,12 @@
-"""What decides the function of each network and the shapes of its weights.
+"""Configurations of the two networks: the function of each and the shapes of its weights.
 
-The defaults are the released SAGAN code's choices.
+The defaults are those of the released SAGAN code.
 """
 
 from dataclasses import dataclass
 
 from models.architecture import check_attention, discriminator_sizes, generator_sizes
+from models.variants import System
 
 ATTENTION_BLOCKS = ("attention", "residual")
 ATTENTION_FORMS = ("released", "paper")
@@ -17,7 +18,7 @@ INITIALIZATIONS = ("xavier", "orthogonal", "normal")
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """What both networks have."""
+    """Fields of both networks."""
 
     resolution: int
     image_channels: int
@@ -25,11 +26,11 @@ class NetworkConfig:
     width: int
     """Channels of a table's multiple 1; 64 in the paper."""
     attention: tuple[int, ...]
-    """Feature sizes after whose (first) block an attention block stands."""
+    """Feature sizes with an attention block after the (first) block of that size."""
     attention_block: str = "attention"
-    """attention, or residual: the control of the paper's Table 1 in its place."""
+    """attention, or residual: the control of the paper's Table 1."""
     attention_form: str = "released"
-    """released (pooled keys, C/2 values) or paper (its text: neither)."""
+    """released (pooled keys, C/2 channels of values) or paper (its text: no pooling, C/8)."""
     spectral_norm: bool = True
     spectral_norm_eps: float = 1e-12
     initialization: str = "xavier"
@@ -51,7 +52,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorConfig(NetworkConfig):
-    """The generator's."""
+    """Fields of the generator."""
 
     z_dim: int
     cbn_spectral_norm: bool = False
@@ -77,12 +78,12 @@ class GeneratorConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig(NetworkConfig):
-    """The discriminator's."""
+    """Fields of the discriminator."""
 
     conditioning: str = "projection"
     """How labels enter: projection, or an auxiliary classifier that predicts them (AC-GAN)."""
     shortcut_relu: bool = False
-    """Whether shortcuts see relu(x): the in-place ReLU of PyTorch-StudioGAN resnet.py:233-255."""
+    """Whether shortcuts take relu(x): the in-place ReLU of PyTorch-StudioGAN resnet.py:233-255."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +91,64 @@ class DiscriminatorConfig(NetworkConfig):
         self._check_choice("conditioning", CONDITIONINGS)
         if self.conditioning == "auxiliary-classifier" and self.num_classes < 2:
             raise ValueError(
-                "conditioning = 'auxiliary-classifier' needs at least 2 classes to tell apart; "
+                "conditioning = 'auxiliary-classifier' needs at least 2 classes; "
                 "with one choose 'projection'"
             )
+
+
+def generator_config(
+    system: System,
+    *,
+    resolution: int,
+    image_channels: int,
+    num_classes: int,
+    width: int,
+    z_dim: int,
+) -> GeneratorConfig:
+    """The generator of `system`, whose attention sizes are resolved (`models.variants.resolve`).
+
+    Raises ValueError for sizes that no network has.
+    """
+    return GeneratorConfig(
+        resolution=resolution,
+        image_channels=image_channels,
+        num_classes=num_classes,
+        width=width,
+        z_dim=z_dim,
+        attention=_resolved(system.g_attention),
+        attention_block=system.attention_block,
+        attention_form=system.attention_form,
+        spectral_norm=system.g_spectral_norm,
+        spectral_norm_eps=system.spectral_norm_eps,
+        cbn_spectral_norm=system.cbn_spectral_norm,
+        cbn_initialization=system.cbn_initialization,
+        initialization=system.initialization,
+        bn_statistics=system.bn_statistics,
+        bn_ghost_batch=system.bn_ghost_batch,
+        bn_eps=system.bn_eps,
+    )
+
+
+def discriminator_config(
+    system: System, *, resolution: int, image_channels: int, num_classes: int, width: int
+) -> DiscriminatorConfig:
+    """The discriminator of `system`; see `generator_config`."""
+    return DiscriminatorConfig(
+        resolution=resolution,
+        image_channels=image_channels,
+        num_classes=num_classes,
+        width=width,
+        attention=_resolved(system.d_attention),
+        attention_block=system.attention_block,
+        attention_form=system.attention_form,
+        spectral_norm=system.d_spectral_norm,
+        spectral_norm_eps=system.spectral_norm_eps,
+        initialization=system.initialization,
+        conditioning=system.conditioning,
+        shortcut_relu=system.d_shortcut_relu,
+    )
+
+
+def _resolved(attention: tuple[int, ...] | None) -> tuple[int, ...]:
+    assert attention is not None, "resolve the system at a resolution first"
+    return attention

@@ -11,15 +11,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.architecture import channel_table, discriminator_sizes
-from models.attention import SelfAttention
+from models.attention import ResidualControl, SelfAttention
 from models.blocks import DiscriminatorBlock
 from models.configuration import DiscriminatorConfig
 from models.initialization import initialize, spectral_norm_of
-from models.layers import Embedding, Linear
-from models.precision import widen
-from models.residual_control import ResidualControl
+from models.layers import Embedding, Linear, widen
 
-Verdict = tuple[torch.Tensor, torch.Tensor | None]
+DOutput = tuple[torch.Tensor, torch.Tensor | None]
 """Logits (B,), high for real, and class logits (B, K) of an auxiliary classifier, if any."""
 
 
@@ -60,7 +58,7 @@ class Discriminator(nn.Module):
         """Draws all weights anew."""
         initialize(self, self.spectral, seed, self.config.initialization)
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> Verdict:
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> DOutput:
         """x (B, C, R, R) float32 in [-1, 1], y (B,) int64 -> logits, all float32."""
         with self.spectral.applied() if self.spectral is not None else nullcontext():
             h = x.to(self.compute_dtype, memory_format=torch.channels_last)

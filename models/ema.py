@@ -8,13 +8,12 @@ from torch import nn
 def update_ema(
     average: nn.Module, generator: nn.Module, num_images: int, halflife_nimg: float
 ) -> None:
-    """Moves `average` towards `generator` by what `num_images` more images weigh.
+    """Updates `average` with the weights of `generator` after `num_images` more images.
 
-    A half-life of 0 copies. Only weights are averaged. Vectors of spectral normalisation are
-    copied, since an average of singular vectors is none; batch statistics are recomputed when the
-    average is sampled.
+    A half-life of 0 copies. Buffers are copied: an average of singular vectors is no singular
+    vector, and batch statistics are recomputed when the average is sampled.
     """
     decay = 0.5 ** (num_images / halflife_nimg) if halflife_nimg > 0 else 0.0
     torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
-    for mine, theirs in zip(average.buffers(), generator.buffers(), strict=True):
-        mine.copy_(theirs)
+    for averaged, current in zip(average.buffers(), generator.buffers(), strict=True):
+        averaged.copy_(current)

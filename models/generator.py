@@ -8,14 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.architecture import BOTTOM_SIZE, channel_table, generator_sizes
-from models.attention import SelfAttention
+from models.attention import ResidualControl, SelfAttention
 from models.blocks import GeneratorBlock
 from models.configuration import GeneratorConfig
 from models.initialization import initialize, spectral_norm_of
-from models.layers import Conv3x3, Linear
+from models.layers import Conv3x3, Linear, widen
 from models.normalization import BatchNorm, BatchStatistics
-from models.precision import widen
-from models.residual_control import ResidualControl
 
 
 class Generator(nn.Module):
@@ -59,7 +57,7 @@ class Generator(nn.Module):
     def forward(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """z (B, z_dim) float32, y (B,) int64 -> images (B, C, R, R) float32 in [-1, 1].
 
-        y may also be weights of the classes (B, num_classes) float32, for points between them.
+        y may also be weights of the classes (B, num_classes) float32, to interpolate them.
         """
         return self._generate(z, y, None)
 
@@ -69,9 +67,9 @@ class Generator(nn.Module):
     ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         """The images and, for each attention size s, maps (B, s, s, k, k) float32.
 
-        `maps[s][b, i, j]` is where the query at row i, column j of the s x s features looks among
-        the k x k keys; it sums to 1. k is s/2 in the released form and s in the paper's. Residual
-        blocks in attention's place have no maps.
+        `maps[s][b, i, j]` holds the weights of the k x k keys for the query at row i, column j of
+        the s x s features; they sum to 1. k is s/2 in the released form and s in the paper's.
+        Residual control blocks have no maps.
         """
         maps: dict[int, torch.Tensor] = {}
         return self._generate(z, y, maps), maps

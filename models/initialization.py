@@ -1,6 +1,6 @@
 """Initial weights; biases are always zero.
 
-xavier: Glorot uniform, as released. orthogonal: PyTorch-StudioGAN's and BigGAN's for ImageNet.
+xavier: Glorot uniform, as released. orthogonal: as PyTorch-StudioGAN and BigGAN on ImageNet.
 normal: N(0, 0.02), as DCGAN.
 """
 
@@ -28,9 +28,9 @@ def initialize(
     method: str = "xavier",
     class_tables: str = "identity",
 ) -> None:
-    """Draws all weights of `network` from `seed`, in the order of its layers.
+    """Draws all weights of `network` from `seed`, layer by layer.
 
-    `class_tables` is identity (zeros, that is gain 1 and bias 0) or network (drawn like the rest).
+    `class_tables` is identity (zeros: gain 1 and bias 0) or network (drawn like the other weights).
     """
     draw = _DRAWS[method]
     for layer in network.modules():
@@ -48,7 +48,7 @@ def initialize(
 def spectral_norm_of(network: nn.Module, eps: float, class_tables: bool = False) -> SpectralNorm:
     """Spectral normalisation of every convolution, linear map and embedding of `network`.
 
-    The class tables of conditional batch normalisation are left out unless asked for.
+    The class tables of conditional batch normalisation are left out unless `class_tables` is set.
     """
     layers = [m for m in network.modules() if isinstance(m, SpectralLayer)]
     return SpectralNorm([m for m in layers if class_tables or not isinstance(m, ClassTable)], eps)

@@ -31,6 +31,6 @@ def slerp(start: torch.Tensor, end: torch.Tensor, num: int) -> torch.Tensor:
     t = torch.linspace(0, 1, num, dtype=start.dtype, device=start.device)[:, None]
     cosine = (F.normalize(start, dim=0) @ F.normalize(end, dim=0)).clamp(-1, 1)
     angle = torch.arccos(cosine)
-    if torch.sin(angle) < 1e-6:  # one direction, or opposite ones: no arc is better than the line
+    if torch.sin(angle) < 1e-6:  # one direction, or opposite ones: the straight line
         return start + t * (end - start)
     return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)

@@ -1,4 +1,4 @@
-"""Convolutions, linear maps and embeddings that spectral normalisation can act on."""
+"""Convolutions, linear maps and embeddings to which spectral normalisation can apply."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,12 @@ from torch import nn
 
 from models.resampling import conv3x3, conv3x3_downsample, upsample_conv3x3
 from models.spectral_norm import SpectralLayer
+
+
+def widen(x: torch.Tensor) -> torch.Tensor:
+    """At least float32: bf16 becomes float32, float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
 
 _CONVOLUTIONS = {None: conv3x3, "up": upsample_conv3x3, "down": conv3x3_downsample}
 

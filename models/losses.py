@@ -1,7 +1,7 @@
-"""Adversarial losses on logits (B,), and the auxiliary classifier's -> scalars.
+"""Adversarial losses, the auxiliary classifier's loss and the gradient penalty.
 
-Each adversarial loss is a pair: the discriminator's of real and fake logits, the generator's of
-fake ones.
+Each adversarial loss is a pair: the discriminator's, of real and fake logits (B,), and the
+generator's, of fake logits (B,); both return scalars.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,10 +9,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from models.discriminator import DOutput
 
 
 class AdversarialLoss(NamedTuple):
-    """What each network minimises."""
+    """The loss of each network."""
 
     d: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     g: Callable[[torch.Tensor], torch.Tensor]
@@ -64,7 +67,27 @@ ADVERSARIAL_LOSSES: Mapping[str, AdversarialLoss] = {
 def classification(class_logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of class logits (B, K) with labels (B,): -L_C of Odena et al. 2017, eq. 3.
 
-    The discriminator minimises the sum of it on real and on fake images, the generator that on
-    its own.
+    The discriminator minimises its sum over real and generated images, the generator its value on
+    generated ones.
     """
     return F.cross_entropy(class_logits, y)
+
+
+def gradient_penalty(
+    D: Callable[[torch.Tensor, torch.Tensor], DOutput],
+    real: torch.Tensor,
+    fake: torch.Tensor,
+    labels: torch.Tensor,
+    mixture: torch.Tensor,
+) -> torch.Tensor:
+    """mean (|dD/dx| - 1)^2 at x = mixture * real + (1 - mixture) * fake -> scalar.
+
+    The penalty of Wasserstein GANs (Gulrajani et al. 2017, equation 3).
+    real and fake (B, C, R, R), labels (B,) of the real images, mixture (B,) in [0, 1).
+    """
+    mixture = mixture.to(real)[:, None, None, None]
+    x = (mixture * real + (1 - mixture) * fake).detach().requires_grad_(True)
+    with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
+        logits, _ = D(x, labels)
+        (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

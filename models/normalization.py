@@ -1,10 +1,12 @@
 """Batch normalisation, plain and class-conditional, with standing statistics for sampling.
 
 In training mode the statistics are those of the batch; no moving average is kept, so a forward
-pass changes nothing. In evaluation mode they are standing statistics, which
-`models.standing.set_standing_statistics` computes for the very weights that are sampled.
+pass changes no state. In evaluation mode they are standing statistics (the term of compare_gan and
+BigGAN), which `set_standing_statistics` computes for the weights that are sampled; moving averages
+would belong to the weights of earlier steps.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +19,7 @@ from models.spectral_norm import SpectralLayer
 
 @dataclass(frozen=True, kw_only=True)
 class BatchStatistics:
-    """Which images of a batch share statistics."""
+    """The images of a batch that share statistics."""
 
     scope: str = "global"
     """global, ghost or process."""
@@ -29,8 +31,8 @@ class BatchStatistics:
 class StandingNorm(nn.Module):
     """Normalises channels to mean 0 and variance 1 by batch or standing statistics.
 
-    `synchronized` makes global statistics span the processes of the default group. It is off until
-    a trainer of several processes turns it on, so that one process may sample alone.
+    `synchronized` makes global statistics span the processes of the default group. It is off by
+    default, so that one process can sample; distributed training turns it on.
     """
 
     standing_mean: torch.Tensor
@@ -107,3 +109,45 @@ def _scale(x: torch.Tensor, gain: torch.Tensor, bias: torch.Tensor) -> torch.Ten
     # With channels last in the shape too, broadcasting runs along contiguous memory: 5x faster.
     x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
     return (x * gain.to(x.dtype) + bias.to(x.dtype)).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def set_standing_statistics(
+    generator: nn.Module, inputs: Iterable[tuple[torch.Tensor, torch.Tensor]]
+) -> None:
+    """Sets the statistics of all layers over batches of (z, y), in float64; ends in eval mode.
+
+    Layers normalise by each batch as in training, so batches should have the size of training's.
+    """
+    norms = [m for m in generator.modules() if isinstance(m, StandingNorm)]
+    moments = {norm: _Moments() for norm in norms}
+    hooks = [norm.register_forward_pre_hook(moments[norm].add) for norm in norms]
+    generator.train()
+    for z, y in inputs:
+        generator(z, y)
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        mean, var = moments[norm].mean_and_variance()
+        norm.standing_mean.copy_(mean)
+        norm.standing_var.copy_(var)
+    generator.eval()
+
+
+class _Moments:
+    """Running sums of a layer's input over batch and space."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum = torch.zeros(())
+        self._sum_of_squares = torch.zeros(())
+
+    def add(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        x = inputs[0].double()  # (B, C, H, W)
+        self._count += x.numel() // x.shape[1]
+        self._sum = self._sum.to(x.device) + x.sum(dim=(0, 2, 3))
+        self._sum_of_squares = self._sum_of_squares.to(x.device) + x.square().sum(dim=(0, 2, 3))
+
+    def mean_and_variance(self) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = self._sum / self._count
+        return mean, (self._sum_of_squares / self._count - mean.square()).clamp(min=0)

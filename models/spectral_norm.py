@@ -1,9 +1,9 @@
 """Spectral normalisation (Miyato et al. 2018, algorithm 1) of all layers of a network at once.
 
 Weights W are divided by sigma = u^T W v, an estimate of their largest singular value. The vectors
-u and v are constants to autograd (the released SAGAN code lets gradients through them,
+u and v are constants to autograd (in the released SAGAN code gradients flow through them,
 brain-research/self-attention-gan ops.py:125-175; both agree at convergence). `power_iteration`
-moves them and runs once for each optimiser step; `normalize` only reads them, so that a forward
+updates them and runs once for each optimiser step; `applied` only reads them, so that a forward
 pass never changes state. Layers whose matrices have one shape share batched matrix products.
 """
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 def _outside_autocast(function: Callable[P, R]) -> Callable[P, R]:
-    """Autocast would turn the matrix products into bf16, too coarse for a norm of 1."""
+    """Disables autocast: matrix products in bf16 are too coarse for a norm of 1."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -34,7 +34,7 @@ def _outside_autocast(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class SpectralLayer(nn.Module):
-    """A layer with a `weight` that spectral normalisation may stand in for.
+    """A layer whose `weight` spectral normalisation can replace.
 
     The matrix of a weight is its flattening to (weight.shape[0], -1).
     """
@@ -52,7 +52,7 @@ class SpectralLayer(nn.Module):
 class SpectralNorm:
     """The normalised layers of one network, grouped by the shape of their matrices.
 
-    `eps` is added to nothing but keeps the lengths that vectors are divided by from 0.
+    `eps` is the least length that a vector is divided by.
     """
 
     def __init__(self, layers: list[SpectralLayer], eps: float = EPS) -> None:
@@ -66,7 +66,7 @@ class SpectralNorm:
         self._groups = list(groups.values())
 
     def reset(self, generator: torch.Generator, num_iterations: int = 15) -> None:
-        """Draws u from a normal distribution and brings u and v near convergence."""
+        """Draws u from a normal distribution and iterates until u and v nearly converge."""
         for layer in self._layers():
             u = torch.randn(layer.spectral_u.shape, generator=generator)
             layer.spectral_u.copy_(F.normalize(u, dim=0, eps=self._eps))
@@ -88,7 +88,7 @@ class SpectralNorm:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the layers compute with W / sigma, through which gradients flow to W."""
+        """Context in which the layers compute with W / sigma; gradients flow to W."""
         self._normalize()
         try:
             yield

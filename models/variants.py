@@ -1,7 +1,7 @@
 """The systems that the SAGAN paper compares, and two later recipes, as data.
 
-A variant says what sets a system apart; sizes (widths, batch, length of training) are not its
-business. The defaults of `System` are the released SAGAN code. Sources: SAGAN paper (Zhang et al.,
+A variant sets architecture, loss and optimiser, but no sizes (widths, batch, length of training).
+The defaults of `System` are those of the released SAGAN code. Sources: SAGAN paper (Zhang et al.,
 ICML 2019), brain-research/self-attention-gan, pfnet-research/sngan_projection, PyTorch-StudioGAN
 src/configs/ImageNet/SAGAN.yaml, mmgeneration configs/sagan.
 """
@@ -16,10 +16,10 @@ from models.architecture import shared_sizes
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """Every choice by which systems differ; its fields are named as the keys of params.yaml."""
+    """All choices in which systems differ; fields have the names of the keys of params.yaml."""
 
     g_attention: tuple[int, ...] | None = None
-    """Feature sizes; None: half the image's side, 64 at 128 pixels, 32 at 64, 16 at 32."""
+    """Feature sizes; None: half the side of the image."""
     d_attention: tuple[int, ...] | None = None
     attention_block: str = "attention"
     attention_form: str = "released"
@@ -37,9 +37,9 @@ class System:
 
     loss: str = "hinge"
     class_loss_weight: float = 1.0
-    """Of the classification loss in both networks' losses, with an auxiliary classifier."""
+    """Weight of the classification loss in both networks' losses, with auxiliary-classifier."""
     gp_weight: float = 10.0
-    """Of the gradient penalty, with loss wasserstein-gp."""
+    """Weight of the gradient penalty, with loss wasserstein-gp."""
     d_steps: int = 1
     """Updates of D for each of G."""
     g_lr: float = 1e-4
@@ -48,13 +48,13 @@ class System:
     """constant, or linear: both rates fall to 0 over the last ninth of the run."""
     adam_beta1: float = 0.0
     adam_beta2: float = 0.999
-    """As released, where TensorFlow's default was never changed; the paper's text: 0.9."""
+    """As released (TensorFlow's default); the paper's text has 0.9."""
     adam_eps: float = 1e-8
     ema: bool = True
     flip: bool = False
 
     defined_by: tuple[str, ...] = ()
-    """Fields that the name stands for: a configuration may not set them otherwise."""
+    """Fields that define the variant: a configuration may not change them."""
 
 
 # The paper does not give the rate of its systems without TTUR; 2e-4 is SNGAN's, and the geometric
@@ -99,7 +99,7 @@ VARIANTS: Mapping[str, System] = {
     "sn-d": replace(_SN_GD, g_spectral_norm=False),
     "sn-gd": _SN_GD,
     "sn-gd-ttur": replace(_SN_GD, g_lr=1e-4, d_lr=4e-4),
-    # Table 1: attention at each feature size, and a residual block in its place
+    # Table 1: attention at each feature size, and its residual control
     "no-attention": _NO_ATTENTION,
     **{f"sagan-feat{size}": _placed(size, "attention") for size in TABLE_1_SIZES},
     **{f"residual-feat{size}": _placed(size, "residual") for size in TABLE_1_SIZES},
@@ -131,11 +131,11 @@ VARIANTS: Mapping[str, System] = {
 def resolve(
     variant: str, resolution: int, overrides: Mapping[str, Any]
 ) -> tuple[System, dict[str, tuple[Any, Any]]]:
-    """The system of a variant with other values, and by key what departs: (value, variant's).
+    """The system of a variant with `overrides`, and the departures by key: (value, variant's).
 
-    `overrides` maps fields of `System` to values; None leaves the variant's. Raises ValueError,
+    `overrides` maps fields of `System` to values; None keeps the variant's. Raises ValueError,
     whose text starts with the key, for an unknown variant, a feature size that a resolution does
-    not have, a value that contradicts what the variant's name stands for, and one without effect.
+    not have, a value that contradicts the variant's definition, and one without effect.
     """
     named = at_resolution(variant, resolution)
     chosen = {key: value for key, value in overrides.items() if value is not None}
@@ -144,11 +144,11 @@ def resolve(
         for key, value in chosen.items()
         if value != getattr(named, key)
     }
-    for key, (value, meant) in departures.items():
+    for key, (value, defined) in departures.items():
         if key in named.defined_by:
             raise ValueError(
                 f"{key} = {_show(value)} contradicts variant {variant!r}, which stands for "
-                f"{_show(meant)}; leave it null, or choose another variant (sagan fixes nothing)"
+                f"{_show(defined)}; leave it null, or choose another variant (sagan fixes nothing)"
             )
     system = replace(named, **{key: value for key, (value, _) in departures.items()})
     for key, (switch, needed) in _ONLY_WITH.items():
@@ -167,7 +167,10 @@ def resolve(
 
 
 def at_resolution(variant: str, resolution: int) -> System:
-    """The system with feature sizes in numbers; raises ValueError for one that is not there."""
+    """The system with its attention sizes resolved.
+
+    Raises ValueError for an unknown variant and for a size that the networks do not have.
+    """
     if variant not in VARIANTS:
         nearest = difflib.get_close_matches(variant, VARIANTS, n=1)
         hint = f"the nearest is {nearest[0]!r}; " if nearest else ""
@@ -176,11 +179,11 @@ def at_resolution(variant: str, resolution: int) -> System:
         )
     system = VARIANTS[variant]
     sizes = shared_sizes(resolution)
-    placed: dict[str, tuple[int, ...]] = {}
+    attention: dict[str, tuple[int, ...]] = {}
     for key in ("g_attention", "d_attention"):
         wanted = getattr(system, key)
-        placed[key] = (resolution // 2,) if wanted is None else wanted
-        for size in placed[key]:
+        attention[key] = (resolution // 2,) if wanted is None else wanted
+        for size in attention[key]:
             if size not in sizes:
                 family = variant.removesuffix(str(size))
                 available = ", ".join(f"{family}{s}" for s in sizes if s in TABLE_1_SIZES)
@@ -188,7 +191,7 @@ def at_resolution(variant: str, resolution: int) -> System:
                     f"variant = {variant!r} needs {size}x{size} features in both networks, which "
                     f"those of resolution {resolution} do not have; choose among {available}"
                 )
-    return replace(system, **placed)  # type: ignore[arg-type]
+    return replace(system, **attention)  # type: ignore[arg-type]
 
 
 _ONLY_WITH = {
@@ -204,4 +207,4 @@ def _show(value: object) -> str:
 
 
 OPTIONS = tuple(field.name for field in fields(System) if field.name != "defined_by")
-"""Names of everything that a configuration may set otherwise."""
+"""Names of the fields that a configuration may override."""

@@ -111,7 +111,7 @@ class ModelSection(Section):
     )
     bn_eps: Float | None = Field(None, gt=0, description="batch normalisation's epsilon")
     d_shortcut_relu: bool | None = Field(
-        None, description="D's shortcuts see relu(x), as an in-place ReLU makes them"
+        None, description="D's shortcuts take relu(x), the effect of an in-place ReLU"
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.networks import discriminator_config, generator_config
+from models.configuration import discriminator_config, generator_config
 from pipeline.config.params import Params
 from pipeline.config.system import resolve_system
 from pipeline.core.errors import UserError

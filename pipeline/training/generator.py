@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from models.configuration import GeneratorConfig
 from models.generator import Generator
 from models.latents import slerp, truncated_normal
-from models.standing import set_standing_statistics
+from models.normalization import set_standing_statistics
 from pipeline.core.errors import UserError
 from pipeline.core.randomness import generator_at
 from pipeline.training.snapshot import METADATA_KEY

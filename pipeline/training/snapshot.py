@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from models.generator import Generator
-from models.standing import set_standing_statistics
+from models.normalization import set_standing_statistics
 from pipeline.core.randomness import draw_inputs, generator_at
 from pipeline.storage.atomic import write_bytes
 

@@ -13,8 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 
 from models.augmentation import augment
-from models.gradient_penalty import gradient_penalty
-from models.losses import ADVERSARIAL_LOSSES, classification
+from models.losses import ADVERSARIAL_LOSSES, classification, gradient_penalty
 from pipeline.training.draws import DDraws, GDraws
 from pipeline.training.settings import TrainSettings
 from pipeline.training.state import TrainState

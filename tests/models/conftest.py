@@ -1,4 +1,4 @@
-"""Randomness that is the same whatever ran before."""
+"""Global randomness from a fixed seed."""
 
 import pytest
 import torch
@@ -6,5 +6,5 @@ import torch
 
 @pytest.fixture
 def seeded() -> None:
-    """Draws without a generator of their own start from one seed."""
+    """Seeds torch's global generator."""
     torch.manual_seed(0)

@@ -112,7 +112,7 @@ def test_bf16_keeps_its_type_and_maps_are_float32(form):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @FORMS
 def test_gpu_runs_a_fused_kernel(form):
-    """Allowed nothing but fused kernels, the block agrees with the CPU's."""
+    """With fused kernels alone the output agrees with the CPU's."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     block = _block(form, 64, gamma=0.7).float()
@@ -124,32 +124,32 @@ def test_gpu_runs_a_fused_kernel(form):
     torch.testing.assert_close(actual.cpu(), expected, rtol=1e-2, atol=1e-2)  # TF32
 
 
-PLACES = {"resolution": 64, "image_channels": 3, "num_classes": 5, "width": 4}
+SIZES = {"resolution": 64, "image_channels": 3, "num_classes": 5, "width": 4}
 
 
 def _networks(g_attention, d_attention, **options) -> tuple[Generator, Discriminator]:
-    G = Generator(GeneratorConfig(**PLACES, z_dim=6, attention=g_attention, **options))
-    D = Discriminator(DiscriminatorConfig(**PLACES, attention=d_attention, **options))
+    G = Generator(GeneratorConfig(**SIZES, z_dim=6, attention=g_attention, **options))
+    D = Discriminator(DiscriminatorConfig(**SIZES, attention=d_attention, **options))
     for network in (G, D):
         network.initialize(torch.Generator().manual_seed(0))
     return G, D
 
 
 @FORMS
-def test_several_places_differ_in_g_and_d(form):
-    """Each place attends at its own size, and each changes the output by itself."""
+def test_g_and_d_have_several_blocks_at_sizes_of_their_own(form):
+    """Each block runs at its own size, and each changes the output by itself."""
     G, D = _networks((8, 64), (32, 16, 4), attention_form=form)
     assert set(G.attention) == {"8", "64"}
     assert set(D.attention) == {"32", "16", "4"}
-    seen: list[int] = []
+    sizes: list[int] = []
     for network in (G, D):
         for block in network.attention.values():
-            block.register_forward_hook(lambda block, x, out: seen.append(x[0].shape[-1]))
+            block.register_forward_hook(lambda block, x, out: sizes.append(x[0].shape[-1]))
     z, y = torch.randn(2, 6), torch.tensor([0, 4])
     with torch.no_grad():
         images = G(z, y)
         logits, _ = D(images, y)
-        assert seen == [8, 64, 32, 16, 4]
+        assert sizes == [8, 64, 32, 16, 4]
         for network, inputs, before in ((G, (z, y), images), (D, (images, y), logits)):
             for block in network.attention.values():
                 block.gamma.fill_(1.0)
@@ -183,8 +183,8 @@ def test_residual_blocks_have_no_maps():
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_size_that_is_not_there_lists_those_that_are(network):
-    places = {"generator": ((32, 7), ()), "discriminator": ((), (32, 7))}[network]
+def test_unavailable_size_lists_the_available(network):
+    attention = {"generator": ((32, 7), ()), "discriminator": ((), (32, 7))}[network]
     sizes = {"generator": r"\[8, 16, 32, 64\]", "discriminator": r"\[4, 8, 16, 32\]"}[network]
     with pytest.raises(ValueError, match=f"{network} has no 7x7 features.*{sizes}"):
-        _networks(*places)
+        _networks(*attention)

@@ -33,7 +33,7 @@ class TestColor:
         x = _images(4)
         torch.testing.assert_close(augment(x, _draws(4, **NEUTRAL), ("color",)), x)
 
-    def test_brightness_shifts_all_alike(self):
+    def test_brightness_shifts_all_pixels(self):
         x, draws = _images(4), _draws(4, **{**NEUTRAL, "brightness": 0.0})
         draws[:, 0] = torch.tensor([0.0, 0.3, 0.5, 0.999])
         expected = x + (draws[:, 0] - 0.5)[:, None, None, None]
@@ -86,7 +86,7 @@ class TestTranslation:
         assert torch.equal(out, expected)
 
     @pytest.mark.parametrize("size", [8, 16, 32, 128])
-    def test_reaches_an_eighth_and_every_shift_up_to_it_alike(self, size):
+    def test_shifts_are_uniform_up_to_an_eighth(self, size):
         num = 4000
         x = torch.zeros(num, 1, size, size)
         x[:, :, size // 2, size // 2] = 1
@@ -137,7 +137,7 @@ def test_gradients(policies):
     assert torch.autograd.gradcheck(lambda x: augment(x, draws, policies), (x,))
 
 
-def test_images_are_augmented_apart_and_by_their_draws_alone():
+def test_each_image_depends_on_its_own_draws_alone():
     x, draws = _images(3), _draws(3)
     out = augment(x, draws, POLICIES)
     assert torch.equal(out, augment(x, draws, POLICIES))
@@ -146,7 +146,7 @@ def test_images_are_augmented_apart_and_by_their_draws_alone():
         torch.testing.assert_close(alone, out[i : i + 1])
 
 
-def test_policies_combine_in_one_order():
+def test_policies_apply_in_a_fixed_order():
     x, draws = _images(2), _draws(2)
     step = x
     for policy in ("color", "translation", "cutout"):
@@ -159,6 +159,6 @@ def test_float32_stays():
     assert augment(_images(2).float(), _draws(2).float(), POLICIES).dtype == torch.float32
 
 
-def test_unknown_policy_names_those_there_are():
+def test_unknown_policy_lists_the_known():
     with pytest.raises(ValueError, match=r"unknown.*'flip'.*color.*translation.*cutout"):
         augment(_images(1), _draws(1), ("color", "flip"))

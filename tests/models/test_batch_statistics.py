@@ -17,7 +17,7 @@ BATCH, CLASSES, CHANNELS = 8, 3, 5
 
 
 def _draw(purpose: int, dtype: torch.dtype) -> torch.Tensor:
-    """(B, C, H, W), whose images differ in mean and spread, so that shares of a batch do too."""
+    """(B, C, H, W), whose images differ in mean and variance, so that shares of a batch do too."""
     draws = torch.Generator().manual_seed(purpose)
     x = torch.randn(BATCH, CHANNELS, 3, 2, generator=draws, dtype=torch.float64)
     slope = torch.linspace(0.5, 2, BATCH, dtype=torch.float64)[:, None, None, None]
@@ -28,7 +28,7 @@ LABELS = torch.tensor([0, 2, 1, 1, 0, 2, 2, 0])
 
 
 def _norms() -> dict[str, torch.nn.Module]:
-    """Both kinds, with the same gains and biases wherever they are made."""
+    """Both kinds, with the same gains and biases in each process."""
     statistics = BatchStatistics(scope="global", eps=EPS)
     conditional = ConditionalBatchNorm(CLASSES, CHANNELS, statistics)
     norms = {"plain": BatchNorm(CHANNELS, statistics), "conditional": conditional}
@@ -78,7 +78,7 @@ def _work(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def shares(tmp_path_factory) -> dict[int, list[dict]]:
-    """What each process of 2 and of 4 came to, by rank."""
+    """Results of each process of 2 and of 4, by rank."""
     folder = tmp_path_factory.mktemp("processes")
     multiprocessing.set_forkserver_preload([__name__])  # imported once, not by each
     multiprocessing.start_processes(_work, (str(folder),), nprocs=4, start_method="forkserver")
@@ -133,7 +133,7 @@ def test_layers_of_processes_are_one_layer(shares, world, name):
 
 @WORLDS
 def test_processes_alone_differ(shares, world):
-    """Without synchronisation each share has its own statistics, and the batch shows it."""
+    """Without synchronisation each share has its own statistics, and outputs differ."""
     plain = _norms()["plain"]
     alone = [_joined(shares[world], "plain alone", index) for index in (0, 1)]
     together = [_joined(shares[world], "plain", index) for index in (0, 1)]

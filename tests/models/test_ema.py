@@ -18,7 +18,7 @@ def _pair() -> tuple[nn.Linear, nn.Linear]:
 
 @pytest.mark.parametrize("num_updates", [1, 10, 40])
 def test_halves_the_distance_after_a_half_life(num_updates):
-    """However many updates the images of a half-life come in."""
+    """For any number of updates within a half-life."""
     average, network = _pair()
     for _ in range(num_updates):
         update_ema(average, network, num_images=400 // num_updates, halflife_nimg=400)
@@ -26,7 +26,7 @@ def test_halves_the_distance_after_a_half_life(num_updates):
     torch.testing.assert_close(average.bias, torch.full((2,), 1.5))
 
 
-def test_weighs_every_state_by_its_age():
+def test_weights_of_states_decay_with_age():
     """After n updates towards w_1 ... w_n: sum_i (1 - d) d^(n - i) w_i + d^n w_0."""
     average, network = _pair()
     decay = 0.5 ** (64 / 1000)
@@ -56,7 +56,7 @@ def test_copies_buffers():
     assert average.num_batches_tracked == 7
 
 
-def test_leaves_the_network_and_no_graph():
+def test_changes_no_network_and_records_no_graph():
     average, network = _pair()
     update_ema(average, network, num_images=1, halflife_nimg=10)
     assert torch.equal(network.weight, torch.full((2, 3), 2.0))

@@ -1,4 +1,4 @@
-"""The gradient penalty on discriminators with known gradients, and through our own."""
+"""The gradient penalty on functions with known gradients, and through the discriminator."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from models.configuration import DiscriminatorConfig
 from models.discriminator import Discriminator
-from models.gradient_penalty import gradient_penalty
+from models.losses import gradient_penalty
 
 
 class _Linear(nn.Module):
@@ -43,13 +43,13 @@ def test_of_a_linear_discriminator():
     torch.testing.assert_close(D.weight.grad, 2 * (norm - 1) * weight / norm)
 
 
-def test_looks_at_the_mixture():
-    """Each image at its own place between real (1) and generated (0)."""
+def test_is_taken_at_the_mixture():
+    """Each image at its own point between real (1) and generated (0)."""
     real, fake = _images(3), _images(3, seed=1)
     mixture = torch.tensor([0.0, 0.25, 1.0])
     penalty = gradient_penalty(_Square(), real, fake, torch.zeros(3, dtype=torch.int64), mixture)
-    places = [fake[0], 0.25 * real[1] + 0.75 * fake[1], real[2]]
-    expected = sum((place.norm() - 1) ** 2 for place in places) / 3
+    points = [fake[0], 0.25 * real[1] + 0.75 * fake[1], real[2]]
+    expected = sum((point.norm() - 1) ** 2 for point in points) / 3
     assert penalty.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
@@ -83,7 +83,11 @@ def test_derivative_by_weights_through_the_discriminator(conditioning, form):
         return gradient_penalty(D, real, fake, y, mixture)
 
     penalty().backward()
-    unused = {"linear.bias", "classifier.weight", "classifier.bias"}  # they move no gradient
+    unused = {
+        "linear.bias",
+        "classifier.weight",
+        "classifier.bias",
+    }  # the penalty does not depend on them
     step = 1e-6
     for name, parameter in D.named_parameters():
         if name in unused:
@@ -102,7 +106,7 @@ def test_derivative_by_weights_through_the_discriminator(conditioning, form):
         assert exact == pytest.approx(slope, rel=1e-5, abs=1e-7), name
 
 
-def test_labels_matter_with_projection():
+def test_depends_on_labels_with_projection():
     D = Discriminator(
         DiscriminatorConfig(
             resolution=32, image_channels=1, num_classes=3, width=2, attention=(16,)

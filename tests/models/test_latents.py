@@ -21,7 +21,7 @@ def _phi(x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("threshold", [0.02, 0.5, 1.0, 2.0, 8.0])
 def test_distribution_is_that_of_redrawing(threshold):
-    """Kolmogorov and Smirnov's distance to the truncated normal; 1.63 is the 1 % point."""
+    """Kolmogorov-Smirnov distance to the truncated normal; 1.63 is the 1 % point."""
     z = _truncated(5000, threshold).flatten().double().sort().values
     assert z.abs().max() <= threshold
     low = _phi(torch.tensor(-threshold, dtype=torch.float64))
@@ -32,8 +32,8 @@ def test_distribution_is_that_of_redrawing(threshold):
     assert max(above.max(), below.max()) < 1.63 / num**0.5
 
 
-def test_a_test_of_the_test():
-    """Clamping, the wrong way to truncate, is far from that distribution."""
+def test_clamped_draws_would_fail():
+    """Half of all clamped values lie on the threshold."""
     z = torch.randn(40_000, generator=torch.Generator().manual_seed(0)).clamp(-0.5, 0.5)
     assert (z.abs() == 0.5).float().mean() > 0.5
     assert (_truncated(5000, 0.5).abs() == 0.5).float().mean() < 0.001
@@ -95,7 +95,7 @@ def test_does_not_pass_through_short_vectors():
 
 @pytest.mark.parametrize("factor", [2.0, -1.0, -0.5])
 def test_one_direction_and_opposite_ones_take_the_line(factor):
-    """There is no arc, or no one of many is better: finite, with the ends."""
+    """The arc has length 0 or is not unique; the path is finite and has both ends."""
     start, _ = _ends()
     path = slerp(start, factor * start, 5)
     steps = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]

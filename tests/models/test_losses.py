@@ -52,8 +52,8 @@ def test_gradients(name):
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
-def test_each_network_pulls_its_way(name):
-    """Where nothing is decided, D raises real and lowers fake logits, and G raises fake ones."""
+def test_gradients_of_the_networks_are_opposed(name):
+    """D raises real and lowers fake logits; G raises fake ones."""
     loss = ADVERSARIAL_LOSSES[name]
     real = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)
     fake = torch.full((2,), 0.5, dtype=torch.float64, requires_grad=True)

@@ -8,9 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.model_summary import main, step_flops, unfold
+from models.configuration import discriminator_config, generator_config
 from models.discriminator import Discriminator
 from models.generator import Generator
-from models.networks import discriminator_config, generator_config
 from models.variants import System, at_resolution
 from pipeline.training.draws import draw_for_d, draw_for_g
 from pipeline.training.settings import TrainSettings

@@ -7,8 +7,13 @@ import torch
 
 from models.configuration import GeneratorConfig
 from models.generator import Generator
-from models.normalization import BatchNorm, BatchStatistics, ConditionalBatchNorm, StandingNorm
-from models.standing import set_standing_statistics
+from models.normalization import (
+    BatchNorm,
+    BatchStatistics,
+    ConditionalBatchNorm,
+    StandingNorm,
+    set_standing_statistics,
+)
 
 TINY = GeneratorConfig(
     resolution=32, image_channels=1, num_classes=10, z_dim=16, width=2, attention=(16,)
@@ -74,7 +79,7 @@ def test_starts_with_gain_one_and_bias_zero():
     torch.testing.assert_close(norm(x, torch.tensor([0, 9, 3, 3, 1])), expected)
 
 
-def test_tables_may_be_drawn_like_the_rest():
+def test_class_tables_can_be_drawn():
     G = Generator(replace(TINY, cbn_initialization="network"))
     G.initialize(torch.Generator().manual_seed(0))
     for block in G.blocks:
@@ -90,7 +95,7 @@ def test_evaluation_uses_standing_statistics_alone():
     mean, var = norm.standing_mean[:, None, None], norm.standing_var[:, None, None]
     expected = (x - mean) / (var + EPS).sqrt()
     torch.testing.assert_close(norm(x), expected)
-    torch.testing.assert_close(norm(x[:1]), expected[:1])  # whoever else is in the batch
+    torch.testing.assert_close(norm(x[:1]), expected[:1])  # independent of the batch
 
 
 def test_a_training_pass_changes_no_state():

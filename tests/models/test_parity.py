@@ -5,8 +5,8 @@ float64, ours in float64 (agreement to 1e-10) and in float32 (to 1e-5). The erro
 square of the difference over the largest entry of the reference; for the gradients of weights over
 the largest in their block, because those of biases before batch normalisation vanish.
 
-Where float32 rounding switches a ReLU gradients jump, so there they are compared with ELU in the
-place of ReLU in both networks. Values are compared with ReLU always.
+Where float32 rounding switches a ReLU gradients jump, so gradients are compared with ELU
+instead of ReLU in both networks. Values are compared with ReLU.
 """
 
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def _copy(ours: nn.Module, reference: nn.Module) -> dict[str, str]:
                 norm = reference.get_submodule(name).parametrizations.weight[0]
                 norm._u.copy_(layer.spectral_u)
                 norm._v.copy_(layer.spectral_v)
-                norm.eval()  # no power iteration: ours moves vectors at optimiser steps alone
+                norm.eval()  # no power iteration: ours updates vectors at optimiser steps only
     assert sorted(names.values()) == sorted(state)
     return names
 
@@ -140,7 +140,7 @@ def _compare(ours, reference, run: Run, x: torch.Tensor, tolerance: float, smoot
 
 @pytest.fixture
 def smooth(monkeypatch, dtype):
-    """In float32, puts ELU in the place of ReLU."""
+    """In float32, replaces ReLU by ELU."""
     if dtype == torch.float64:
         return lambda: None
     return lambda: monkeypatch.setattr(F, "relu", F.elu)
@@ -171,7 +171,7 @@ def test_discriminator(size, width, attention, dtype, tolerance, smooth):
     _compare(ours, reference, logits, x, tolerance, smooth)
 
 
-def test_sees_a_small_difference():
+def test_detects_a_small_difference():
     """One part in 1e8 of attention's share."""
     ours = _generator(32, 16, (16,), torch.float64)
     reference = released.Generator(32, NUM_CLASSES, 16, Z_DIM, (16,))

@@ -1,4 +1,4 @@
-"""The folded convolutions against the two operations that they stand for, borders included."""
+"""The folded convolutions against the two operations that they replace, borders included."""
 
 import torch
 import torch.nn.functional as F

@@ -1,10 +1,9 @@
-"""The residual block in attention's place: its size, its start, its gradients."""
+"""The residual control block: number of parameters, initial function, gradients."""
 
 import pytest
 import torch
 
-from models.attention import SelfAttention
-from models.residual_control import ResidualControl
+from models.attention import ResidualControl, SelfAttention
 
 pytestmark = pytest.mark.usefixtures("seeded")
 FORMS = pytest.mark.parametrize("form", ["released", "paper"])

@@ -25,15 +25,15 @@ SIZES = {"image_channels": 3, "num_classes": 10, "width": 16}
 
 
 def _generator(resolution=32, **options) -> Generator:
-    places = {"resolution": resolution, "attention": (resolution // 2,)}
-    G = Generator(GeneratorConfig(**SIZES, **places, z_dim=32, **options))
+    sizes = {"resolution": resolution, "attention": (resolution // 2,)}
+    G = Generator(GeneratorConfig(**SIZES, **sizes, z_dim=32, **options))
     G.initialize(torch.Generator().manual_seed(0))
     return G
 
 
 def _discriminator(resolution=32, **options) -> Discriminator:
-    places = {"resolution": resolution, "attention": (resolution // 2,)}
-    D = Discriminator(DiscriminatorConfig(**SIZES, **places, **options))
+    sizes = {"resolution": resolution, "attention": (resolution // 2,)}
+    D = Discriminator(DiscriminatorConfig(**SIZES, **sizes, **options))
     D.initialize(torch.Generator().manual_seed(0))
     return D
 
@@ -77,7 +77,7 @@ def test_largest_singular_value_of_every_layer_is_one_after_warm_up(network):
     assert all(layer.effective_weight() is layer.weight for layer in layers.values())
 
 
-def test_iterations_of_training_keep_up_with_the_weights():
+def test_one_iteration_for_each_update_follows_the_weights():
     """One power iteration for each update, while weights drift by a per cent a time."""
     D = _discriminator()
     D.spectral.power_iteration(200)
@@ -103,12 +103,12 @@ def test_class_tables_are_left_out_unless_asked_for():
                 assert hasattr(layer, "spectral_u") == expected, name
 
 
-def test_tables_of_zeros_are_not_to_be_normalised():
+def test_normalising_tables_of_zeros_is_an_error():
     with pytest.raises(ValueError, match=r"cbn_spectral_norm.*cbn_initialization"):
         _generator(cbn_spectral_norm=True)
 
 
-def test_without_spectral_norm_there_is_nothing():
+def test_without_spectral_norm_there_is_no_state():
     G = _generator(spectral_norm=False)
     assert G.spectral is None
     assert not _normalized_layers(G)
@@ -131,8 +131,8 @@ def test_stays_float32_under_autocast():
         assert torch.equal(weight, same)
 
 
-def test_moving_the_vectors_between_forward_and_backward_is_harmless():
-    """Vectors move in place; the gradient is that of the forward pass."""
+def test_power_iteration_between_forward_and_backward_keeps_gradients():
+    """Vectors are updated in place; the gradient is that of the forward pass."""
     gradients = []
     for moves in (False, True):
         network, spectral = _network()

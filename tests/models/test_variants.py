@@ -1,4 +1,4 @@
-"""The paper's systems by name: what each stands for, where it exists, what contradicts it."""
+"""The paper's systems by name: their definitions, resolutions and contradictions."""
 
 from dataclasses import replace
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.architecture import shared_sizes
+from models.configuration import discriminator_config, generator_config
 from models.discriminator import Discriminator
 from models.generator import Generator
 from models.losses import ADVERSARIAL_LOSSES
-from models.networks import discriminator_config, generator_config
 from models.variants import OPTIONS, VARIANTS, System, at_resolution, resolve
 
 # Feature sizes of 8 and more that both networks have, by resolution.
@@ -40,13 +40,13 @@ def _networks(system: System, resolution: int, width: int = 2):
         )
 
 
-def test_the_papers_systems_are_there():
+def test_names_and_sizes():
     assert set(VARIANTS) == NAMES
     assert {resolution: shared_sizes(resolution) for resolution in SIZES} == SIZES
 
 
 @pytest.mark.parametrize("resolution", SIZES)
-def test_every_variant_makes_networks_where_it_exists(resolution):
+def test_every_variant_at_every_resolution(resolution):
     for name in sorted(NAMES):
         if not _exists(name, resolution):
             with pytest.raises(ValueError, match=f"variant = '{name}'"):
@@ -89,7 +89,7 @@ def test_figure_4_adds_one_measure_at_a_time():
     )
 
 
-def test_table_1_differs_in_place_and_block_alone():
+def test_table_1_differs_in_size_and_block_alone():
     plain = at_resolution("no-attention", 128)
     for size in SIZES[128]:
         sagan = at_resolution(f"sagan-feat{size}", 128)
@@ -128,7 +128,7 @@ def test_table_2():
 
 
 def test_recipes_depart_flag_by_flag_from_sagan():
-    """mmgeneration's settings leave class tables alone; StudioGAN's normalise them."""
+    """mmgeneration does not normalise class tables; PyTorch-StudioGAN does."""
     sagan = at_resolution("sagan", 128)
     biggan, studiogan = (at_resolution(f"{name}-recipe", 128) for name in ("biggan", "studiogan"))
     assert {key for key in OPTIONS if getattr(biggan, key) != getattr(sagan, key)} == {
@@ -140,7 +140,7 @@ def test_recipes_depart_flag_by_flag_from_sagan():
     }
     G, _ = _networks(studiogan, 128)
     assert hasattr(G.blocks[0].norm1.gain, "spectral_u")
-    # every flag of one may be set in the other: what separates them can be studied
+    # every flag of one can be set in the other
     idle = {"bn_ghost_batch", "class_loss_weight", "gp_weight"}
     flags = {key: getattr(studiogan, key) for key in OPTIONS if key not in idle}
     system, departures = resolve("biggan-recipe", 128, flags)
@@ -150,7 +150,7 @@ def test_recipes_depart_flag_by_flag_from_sagan():
     }
 
 
-def test_departures_say_what_is_and_what_was():
+def test_departures_have_both_values():
     system, departures = resolve(
         "sagan", 64, {"g_lr": 2e-4, "d_lr": 4e-4, "d_attention": (8, 16), "loss": None}
     )
@@ -172,14 +172,14 @@ def test_departures_say_what_is_and_what_was():
         ("sngan-projection", {"lr_decay": "constant"}, ["lr_decay = 'constant'", "'linear'"]),
     ],
 )
-def test_contradicting_a_name_is_an_error(variant, overrides, words):
+def test_contradicting_a_definition_is_an_error(variant, overrides, words):
     with pytest.raises(ValueError, match="contradicts variant") as error:
         resolve(variant, 64, overrides)
     message = str(error.value)
     assert message.startswith(next(iter(overrides)))
     for word in words:
         assert word in message
-    # repeating what the name stands for is none
+    # repeating the defined value is no error
     (key,) = overrides
     meant = getattr(at_resolution(variant, 64), key)
     assert resolve(variant, 64, {key: meant}) == (at_resolution(variant, 64), {})
@@ -208,14 +208,14 @@ def test_options_without_effect_are_errors(overrides, switch, cure):
     ("name", "nearest"),
     [("sagan-feat62", "sagan-feat64"), ("resid-feat8", "residual-feat8"), ("ac-gan", "acgan")],
 )
-def test_unknown_names_get_the_nearest_and_all(name, nearest):
+def test_unknown_name_lists_the_nearest_and_all(name, nearest):
     with pytest.raises(ValueError, match=f"variant = '{name}' is not known") as error:
         at_resolution(name, 64)
     assert f"nearest is '{nearest}'" in str(error.value)
     assert all(known in str(error.value) for known in NAMES)
 
 
-def test_a_name_like_none_lists_all():
+def test_dissimilar_name_lists_all():
     with pytest.raises(ValueError, match="variant = 'x'") as error:
         at_resolution("x", 64)
     assert "nearest" not in str(error.value)
@@ -224,14 +224,14 @@ def test_a_name_like_none_lists_all():
 
 @pytest.mark.parametrize("resolution", [32, 64])
 @pytest.mark.parametrize("family", PLACED)
-def test_a_size_that_is_not_there_lists_those_that_are(resolution, family):
+def test_unavailable_size_lists_the_available(resolution, family):
     with pytest.raises(ValueError, match="64x64 features") as error:
         at_resolution(f"{family}64", resolution)
     there = ", ".join(f"{family}{size}" for size in SIZES[resolution])
     assert str(error.value).endswith(f"choose among {there}")
 
 
-def test_a_resolution_that_is_not_there_lists_those_that_are():
+def test_unknown_resolution_lists_the_known():
     with pytest.raises(ValueError, match=r"resolution 48 .* \[32, 64, 128\]"):
         at_resolution("sagan", 48)
 
@@ -250,15 +250,15 @@ def test_a_resolution_that_is_not_there_lists_those_that_are():
         ({"d_attention": (8, 8)}, ["discriminator", "[8, 8]", "repeat"]),
     ],
 )
-def test_networks_refuse_what_they_cannot_be(changes, words):
+def test_invalid_configurations_are_errors(changes, words):
     system = replace(at_resolution("sagan", 32), **changes)
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - the words are what matters
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - words are checked below
         _networks(system, 32)
     for word in words:
         assert word in str(error.value)
 
 
-def test_no_classes_are_refused():
+def test_too_few_classes_are_errors():
     sizes = {"resolution": 32, "image_channels": 1, "width": 2}
     system = at_resolution("sagan", 32)
     for num_classes in (0, -1):
@@ -268,7 +268,7 @@ def test_no_classes_are_refused():
         discriminator_config(at_resolution("acgan", 32), **sizes, num_classes=1)
 
 
-def test_shortcut_relu_is_seen_by_all_but_the_first_shortcut():
+def test_shortcut_relu_applies_to_all_but_the_first_shortcut():
     """d_shortcut_relu: shortcuts of relu(x), as an in-place ReLU makes them."""
     outs = []
     for flag in (False, True):
