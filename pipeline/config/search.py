@@ -22,8 +22,6 @@ _SPACE_KEYS = [
     for key in (f"{section}.{name}" for name in fields.model_fields)
     if key not in _OWN_KEYS
 ]
-RATE_KEYS = ("train.g_lr", "train.d_lr")
-"""What may change while a run goes on, and hence in a population."""
 
 
 class Range(Section):
@@ -76,10 +74,8 @@ class StudySection(Section):
     searcher: Literal["grid", "random", "tpe"] = Field(
         description="grid: every combination; tpe: Optuna's, from what earlier trials reached"
     )
-    scheduler: Literal["none", "asha", "pbt"] = Field(
-        "none",
-        description="asha: trials that are behind stop early; pbt: they take over a better one's "
-        "state at changed rates",
+    scheduler: Literal["none", "asha"] = Field(
+        "none", description="asha: trials that are behind stop early"
     )
     num_trials: int | None = Field(
         None, ge=1, description="configurations, each trained once a seed; null: the whole grid"
@@ -87,7 +83,7 @@ class StudySection(Section):
     max_kimg: Float = Field(gt=0, description="length of a trial: thousands of real images")
     report_kimg: Float = Field(gt=0, description="distance of the values that trials are judged by")
     grace_kimg: Float | None = Field(
-        None, gt=0, description="asha: the first rung; pbt: no exchange before; null: report_kimg"
+        None, gt=0, description="asha: the first rung; null: report_kimg"
     )
     reduction_factor: Float = Field(
         3, gt=1, description="asha: of trials at a rung one in so many goes on to the next, so far"
@@ -135,27 +131,6 @@ class StudySection(Section):
                 f"report_kimg = {self.report_kimg:g}, grace_kimg = {self.first_rung_kimg:g} and "
                 f"max_kimg = {self.max_kimg:g} must not fall from one to the next"
             )
-        return [*found, *(self._population_mistakes() if self.scheduler == "pbt" else [])]
-
-    def _population_mistakes(self) -> list[str]:
-        others = [key for key in self.space if key not in RATE_KEYS]
-        fixed = [key for key, values in self.space.items() if values.bounds is None]
-        found = []
-        if others or fixed:
-            found.append(
-                f"space: {(others or fixed)[0]} cannot change while a run goes on, as scheduler: "
-                f"pbt asks; give continuous ranges of {' and '.join(RATE_KEYS)}"
-            )
-        if self.max_concurrent is not None:
-            found.append(
-                "max_concurrent: scheduler: pbt has its members take turns where there is no room "
-                "for all; leave it null"
-            )
-        if self.searcher != "random" or len(self.seeds) > 1 or (self.num_trials or 0) < 2:
-            found.append(
-                "scheduler: pbt needs searcher: random, one seed and num_trials of at least 2, "
-                "its members"
-            )
         return found
 
 
@@ -169,7 +144,7 @@ class SmokeSection(Section):
     num_trials: int = Field(8, ge=2, description="configurations at most")
     max_kimg: Float = Field(3.2, gt=0, description="length of a trial, kimg")
     report_kimg: Float = Field(0.8, gt=0, description="distance of reports, kimg")
-    seeds: list[int] = Field([0, 1], min_length=1, description="seeds; pbt takes the first")
+    seeds: list[int] = Field([0, 1], min_length=1, description="seeds")
 
 
 class SearchSection(Section):

@@ -125,5 +125,4 @@ def _trial_run(trial: Trial) -> TrialRun:
         nimg=round(1000 * trial.kimg),
         value=trial.value,
         run_dir=None if trial.run_dir is None else Path(trial.run_dir),
-        earlier_runs=tuple(map(Path, trial.earlier_runs)),
     )

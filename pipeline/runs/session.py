@@ -16,7 +16,6 @@ from pipeline.runs.backup import Mirror
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.checkpoint_files import ROOM_CURE, Retention
 from pipeline.runs.export import export_run
-from pipeline.runs.inheritance import Inheritance, take_over
 from pipeline.runs.progress import Progress
 from pipeline.runs.run_folder import open_run_folder
 from pipeline.runs.run_key import run_identity, run_key
@@ -62,8 +61,6 @@ class Session:
     """Hears of the run folder and the run key, before training."""
     on_status: OnStatus = lambda nimg, metrics, elapsed_s: None
     """Hears every status of the run, those of earlier calls first; on the main process."""
-    inheritance: Inheritance | None = None
-    """Another run whose state this one starts from; None: from scratch."""
     lock_patience_s: float = 0.0
     """How long to wait for another process that writes the run folder."""
     evaluate: Evaluate | None = None
@@ -78,8 +75,6 @@ def run_session(session: Session, context: DistContext = DistContext()) -> None:
     """
     settings, dataset = session.settings, session.dataset
     identity = run_identity(settings, dataset.manifest.digest, context)
-    if session.inheritance is not None:
-        identity["inherited"] = session.inheritance.identity()
     context.agree({**identity, "versions": code_versions()}, "configuration, code or data set")
     check_batch(settings.batch, len(dataset.train))
     check_shares(settings, session.runtime, context.world_size)
@@ -130,8 +125,6 @@ def _train_and_write(
                 )
             )
             mirror = stack.enter_context(_open_mirror(session, run_dir))
-            if session.inheritance is not None:
-                take_over(session.inheritance, run_dir / "checkpoints", key)
         except UserError as error:
             context.raise_error_on_all(error)
             raise

@@ -15,7 +15,6 @@ from pipeline.evaluation.from_params import extractor_sources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.small_protocol import SmallProtocol
 from pipeline.runs.backup import open_mirror
-from pipeline.runs.inheritance import Inheritance
 from pipeline.runs.run_output import OnStatus
 from pipeline.runs.session import Session, SessionPaths, run_session
 from pipeline.runs.settings import describe_system, runtime_settings, train_settings
@@ -45,7 +44,6 @@ class Listening:
     label: RunLabel | None = None
     """For the tracker."""
     lock_patience_s: float = 0.0
-    inheritance: Inheritance | None = None
 
 
 def train_in_group(
@@ -96,7 +94,6 @@ def train_in_group(
         should_stop=should_stop,
         on_run=listening.on_run,
         on_status=listening.on_status,
-        inheritance=listening.inheritance,
         lock_patience_s=listening.lock_patience_s,
     )
     run_session(session, context)

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from pipeline.distributed.ray.driver_env import Origin
 from pipeline.search.capacity import bundle_of, trials_at_a_time
 from pipeline.search.failures import Failures
 from pipeline.search.journal import Event
-from pipeline.search.population import Population, founders
 from pipeline.search.proposals import num_configs
 from pipeline.search.recorder import Recorder
 from pipeline.search.schedulers import Halving, InOrder
@@ -72,9 +70,7 @@ def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
             ),
             **_search(recorder, events, concurrent),
         )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consider boosting PBT")
-            tuner.fit()
+        tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
     if recorder.interrupted is not None:
         raise Preempted(
@@ -84,13 +80,6 @@ def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
 
 def _search(recorder: Recorder, events: Iterable[Event], concurrent: int) -> dict[str, Any]:
     section = recorder.study.section
-    if section.scheduler == "pbt":
-        members = founders(recorder)
-        return {
-            "param_space": {"trial": tune.grid_search(members)},
-            # No process is used again: one that waits holds the run folder of a paused member.
-            "tune_config": tune.TuneConfig(scheduler=Population(recorder), reuse_actors=False),
-        }
     return {
         "tune_config": tune.TuneConfig(
             search_alg=ConcurrencyLimiter(StudySearcher(recorder), max_concurrent=concurrent),

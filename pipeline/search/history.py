@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.search.journal import Event
 from pipeline.search.study import Config
@@ -29,9 +29,6 @@ class Trial:
     """Which configuration; trials of several seeds share it."""
     seed: int
     config: Config
-    """Of a population's member the newest."""
-    parent: dict[str, Any] | None = None
-    """Whose state its newest configuration started from: `run_dir`, `run_key`, `nimg`, `trial`."""
     reports: tuple[Report, ...] = ()
     """Ascending in kimg."""
     status: Status = "unfinished"
@@ -40,8 +37,6 @@ class Trial:
     died: bool = False
     """Whether it failed by its processes or its disk, which another time may hold."""
     run_dir: str | None = None
-    earlier_runs: tuple[str, ...] = ()
-    """Run folders that it left when it took over another's state."""
     run_key: str | None = None
     mlflow_run_id: str | None = None
 
@@ -85,15 +80,9 @@ class History:
         if kind == "report":
             known = {name: event.get(name) for name in ("run_dir", "run_key", "mlflow_run_id")}
             changed = replace(trial, **{name: v for name, v in known.items() if v is not None})
-            if trial.run_dir is not None and changed.run_dir != trial.run_dir:
-                changed = replace(changed, earlier_runs=(*trial.earlier_runs, trial.run_dir))
             if event["kimg"] > trial.kimg:
                 report = Report(kimg=event["kimg"], value=event["value"])
                 changed = replace(changed, reports=(*changed.reports, report))
-        elif kind == "exploit":
-            # It may go back with it: what it reports from there on is news.
-            kept = tuple(r for r in trial.reports if r.kimg <= event["parent"]["nimg"] / 1000)
-            changed = replace(trial, config=event["config"], parent=event["parent"], reports=kept)
         elif kind == "end":
             changed = replace(
                 trial,

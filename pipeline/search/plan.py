@@ -52,7 +52,7 @@ def find_section(params: Params, request: Request) -> StudySection:
             "max_kimg": smoke.max_kimg,
             "report_kimg": min(smoke.report_kimg, request.max_kimg or smoke.max_kimg),
             "grace_kimg": None,
-            "seeds": smoke.seeds[:1] if section.scheduler == "pbt" else smoke.seeds,
+            "seeds": smoke.seeds,
             "num_trials": min(smoke.num_trials, section.num_trials or smoke.num_trials),
             "workers_per_trial": 1,  # whatever the study has: two cores are enough for it
             "resources_per_worker": {},

@@ -41,10 +41,6 @@ class Recorder:
             }
         )
 
-    def exploit(self, id: str, config: Config, parent: dict[str, Any]) -> None:
-        """A member of a population takes over another's state."""
-        self._tell({"event": "exploit", "id": id, "config": config, "parent": parent})
-
     def retry_dead(self) -> None:
         """Gives trials whose processes died too often another time."""
         for trial in list(self.history.trials.values()):

@@ -50,5 +50,4 @@ def told(trial: Trial) -> dict[str, Any]:
         "index": trial.index,
         "seed": trial.seed,
         "config": trial.config,
-        "parent": trial.parent,
     }

@@ -54,14 +54,12 @@ class Study:
         own: Config = {
             "train.seed": seed,
             "train.total_kimg": section.max_kimg,
-            # Each report has its checkpoint: there trials stop, pause and are taken over.
+            # Each report has its checkpoint: a stopped trial continues from there.
             "runtime.checkpoint_kimg": section.report_kimg,
             "runtime.experiment": f"{self.params.runtime.experiment}-{self.name}",
         }
         if self.is_evaluated:
             own["train.eval_kimg"] = section.report_kimg
-        if section.scheduler == "pbt":  # others may go on from any of them
-            own["runtime.keep_checkpoints"] = round(section.max_kimg / section.report_kimg) + 2
         return override(self.params, {**config, **own})
 
     def identity(self) -> dict[str, Any]:

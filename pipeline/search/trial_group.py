@@ -18,9 +18,9 @@ from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.group import process_group
 from pipeline.distributed.ray.driver_env import Origin
-from pipeline.runs.train import Listening, train_in_group
+from pipeline.runs.train import train_in_group
 from pipeline.search.study import Study
-from pipeline.search.trial_training import inheritance, trial_paths
+from pipeline.search.trial_training import trial_paths
 
 _DEAD = 70  # exit code of a trial whose other processes are gone
 _GRACE_S = 15.0
@@ -102,7 +102,6 @@ def _peer(job: Job, told: Mapping[str, Any], rank: int, address: str, port: int)
                 device,
                 context,
                 lambda: None,
-                Listening(inheritance=inheritance(told["parent"], told["id"])),
             )
     except (UserError, Preempted):
         return  # the main process tells

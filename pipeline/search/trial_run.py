@@ -1,8 +1,6 @@
 """A trial as Ray Tune sees it: each of its steps is the training up to the next report."""
 
-import json
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -10,14 +8,12 @@ from ray import tune
 from pipeline.search.trial_group import Job, enter, trial_group
 from pipeline.search.trial_training import News, TrialTraining
 
-POINTER_NAME = "pointer.json"
-
 
 class TrialRun(tune.Trainable):
     """An actor in the trial's reservation, which is the main process of its training.
 
     What is trained is in the run folder, and a trial goes on from there wherever it is started
-    again. To Ray a checkpoint is the name of one of that folder's.
+    again; Ray's own checkpoints are not used.
     """
 
     def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
@@ -33,24 +29,6 @@ class TrialRun(tune.Trainable):
             self._training = self._open()
         news = self._training.next()
         return self._result(self._training, news)
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Ray's hook: names the checkpoint of the last report."""
-        assert self._training is not None
-        self._training.await_checkpoint()
-        Path(checkpoint_dir, POINTER_NAME).write_text(
-            json.dumps(
-                {
-                    "trial": self._told["id"],
-                    "run_dir": str(self._training.run_dir),
-                    "run_key": self._training.run_key,
-                    "nimg": self._training.last.nimg,
-                }
-            )
-        )
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Ray's hook; what the trial is told says whose state it goes on from."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Ray's hook: another trial in this process."""
@@ -92,10 +70,3 @@ class TrialRun(tune.Trainable):
                 "obstacle": news.obstacle,
             }
         return result
-
-
-def read_pointer(checkpoint: Any) -> dict[str, Any]:
-    """What `save_checkpoint` wrote to one of Ray's checkpoints."""
-    with checkpoint.as_directory() as folder:
-        content: dict[str, Any] = json.loads(Path(folder, POINTER_NAME).read_text())
-    return content

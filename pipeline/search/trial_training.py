@@ -1,7 +1,6 @@
 """The training of one trial on a thread of its own, report by report."""
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 
 from pipeline.core.errors import ObstacleError, Preempted, UserError
 from pipeline.distributed.context import DistContext
-from pipeline.runs.checkpoint_files import checkpoint_name
-from pipeline.runs.inheritance import Inheritance
 from pipeline.runs.train import Listening, TrainPaths, train_in_group
 from pipeline.search.study import Study
 from pipeline.search.trial_name import short_keys, trial_name
@@ -22,8 +19,6 @@ from pipeline.training.settings import is_due, run_nimg
 
 PREEMPTED = "the study stopped this trial"
 _LOCK_PATIENCE_S = 60.0  # for a process of the same run that was killed and is not gone yet
-_WRITE_PATIENCE_S = 300.0  # for a checkpoint that is under way
-_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +59,6 @@ class TrialTraining:
         self._last = News(nimg=0, value=None)
         self._thread = threading.Thread(target=self._run, name="trial", daemon=True)
 
-    @property
-    def last(self) -> News:
-        """The report that was handed out last."""
-        return self._last
-
     def next(self) -> News:
         """The next news, trained for; raises what training raised that is no outcome."""
         if self._thread.ident is None:
@@ -79,16 +69,6 @@ class TrialTraining:
         if isinstance(news, BaseException):
             raise news
         return news
-
-    def await_checkpoint(self) -> None:
-        """Returns when the checkpoint of the last report is on disk; raises TimeoutError."""
-        assert self.run_dir is not None
-        path = self.run_dir / "checkpoints" / checkpoint_name(self._last.nimg)
-        deadline = time.monotonic() + _WRITE_PATIENCE_S
-        while not path.exists():  # it has its name when it is whole
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{path} was not written within {_WRITE_PATIENCE_S:g} s")
-            time.sleep(_LOOK_S)
 
     def stop(self) -> None:
         """Ends training at its next step, with a checkpoint; returns when it has ended."""
@@ -135,7 +115,6 @@ class TrialTraining:
 
     def _train(self) -> None:
         study = self._study
-        parent = self._told["parent"]
         train_in_group(
             self.params,
             trial_paths(study),
@@ -146,7 +125,6 @@ class TrialTraining:
                 on_run=self._on_run,
                 on_status=self._on_status,
                 label=_label(study, self._told),
-                inheritance=inheritance(parent, self._told["id"]),
                 lock_patience_s=_LOCK_PATIENCE_S,
             ),
         )
@@ -181,18 +159,6 @@ def trial_paths(study: Study) -> TrainPaths:
     """Where a trial reads; it exports nothing, its snapshots are in the run folder."""
     reference = Path(study.reference) if study.is_evaluated else None
     return TrainPaths(shards=study.shards, out=None, reference=reference)
-
-
-def inheritance(parent: Mapping[str, Any] | None, heir: str) -> Inheritance | None:
-    """Of a population's member that took over another's state."""
-    if parent is None:
-        return None
-    return Inheritance(
-        run_dir=Path(parent["run_dir"]),
-        run_key=parent["run_key"],
-        nimg=parent["nimg"],
-        heir=heir,
-    )
 
 
 def finite(value: float) -> float | None:

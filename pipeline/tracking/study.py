@@ -57,8 +57,6 @@ class TrialRun:
     """The study's metric there."""
     run_dir: Path | None
     """None for a trial that never began."""
-    earlier_runs: Sequence[Path] = ()
-    """Run folders that it left; their runs in MLflow end too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +112,6 @@ def sync_study(
         id = experiment_id(client, address, experiment)
         runs = _runs(client, id)
         for trial in trials:
-            for folder in trial.earlier_runs:
-                _end_earlier(_identity(folder, address, experiment))
             identity = identities[trial.id]
             if identity is not None and not _is_told(runs, trial, identity):
                 run_ids[trial.id] = _send_trial(client, summary.name, trial, identity)
@@ -196,15 +192,6 @@ def _send_trial(client: "MlflowClient", study: str, trial: TrialRun, identity: R
     )
     mirror.send_end()
     return run_id
-
-
-def _end_earlier(identity: RunIdentity | None) -> None:
-    if identity is None or identity.progress.ended:
-        return
-    identity.progress.outcome = identity.progress.outcome or "preempted"
-    mirror = Mirror(identity)
-    mirror.send_records()
-    mirror.send_end()
 
 
 def _written_s(identity: RunIdentity) -> float:

@@ -1,7 +1,5 @@
 """What a study remembers, and what it makes of it."""
 
-import json
-
 import pytest
 
 from pipeline.core.errors import UserError
@@ -44,15 +42,6 @@ def test_what_a_trial_repeats_says_nothing():
     assert not history.apply({"event": "report", "id": "000-s0", "kimg": 1.0, "value": 5.0})
     assert history.apply({"event": "report", "id": "000-s0", "kimg": 3.0, "value": 3.0})
     assert history.trials["000-s0"].value == 3.0
-
-
-def test_a_member_goes_on_with_what_it_took_over():
-    history = fold(trial_events(0, {"train.g_lr": 1e-3}, 5.0))
-    parent = {"trial": "001-s0", "run_dir": "runs/x", "run_key": "x", "nimg": 1000}
-    exploit = {"event": "exploit", "id": "000-s0", "config": {"train.g_lr": 2e-3}, "parent": parent}
-    assert history.apply(json.loads(json.dumps(exploit)))
-    assert history.trials["000-s0"].config == {"train.g_lr": 2e-3}
-    assert history.trials["000-s0"].parent == parent
 
 
 def test_a_trial_whose_processes_died_gets_another_time():

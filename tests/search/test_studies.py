@@ -1,9 +1,7 @@
 """Whole studies under Ray: undisturbed, and with drivers, workers and nodes that are killed."""
 
-import json
 import os
 import signal
-from pathlib import Path
 
 import psutil
 import pytest
@@ -107,40 +105,3 @@ def test_lost_worker_and_lost_node(make_project, undisturbed, joined):
     assert code == 0, output
     assert "it starts again from its last checkpoint" in output
     _assert_same_values(project, undisturbed)
-
-
-def test_population_takes_over_the_better_ones_state(make_project, joined):
-    rates = {"loguniform": [1e-4, 1e-2]}
-    project = make_project(
-        "population",
-        space={"train.g_lr": rates, "train.d_lr": rates},
-        searcher="random",
-        scheduler="pbt",
-        num_trials=2,
-        max_kimg=16,  # ends long after both have begun
-        report_kimg=0.16,
-    )
-    process = project.start()
-
-    def goes_on():
-        exploits = project.events("exploit")
-        if not exploits:
-            return None
-        heir, parent = exploits[0]["id"], exploits[0]["parent"]
-        reports = [e for e in project.events("report") if e["id"] == heir]
-        own = [e for e in reports if e["run_dir"] not in (parent["run_dir"], reports[0]["run_dir"])]
-        return own and (exploits[0], own[0])
-
-    project.wait_for(goes_on)
-    exploit, report = goes_on()
-    os.killpg(process.pid, signal.SIGTERM)
-    code, output = end(process)
-    assert code == 75, output
-    parent = exploit["parent"]
-    assert parent["trial"] != exploit["id"]
-    identity = json.loads(Path(report["run_dir"], "config.json").read_text())
-    assert identity["settings"]["g_lr"] == exploit["config"]["train.g_lr"]
-    assert identity["inherited"]["run_key"] == parent["run_key"]
-    assert identity["inherited"]["nimg"] == parent["nimg"] > 0
-    lines = Path(report["run_dir"], "stats.jsonl").read_text().splitlines()
-    assert min(json.loads(line)["nimg"] for line in lines) > parent["nimg"]

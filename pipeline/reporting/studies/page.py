@@ -101,8 +101,6 @@ def _lead(results: StudyResults) -> str:
     stops = {
         "none": "Each was trained to its end.",
         "asha": "Those that were behind at a rung stopped early (ASHA).",
-        "pbt": "Those that were behind took over a better one's state at changed rates; what "
-        "stands here of each is its newest configuration (PBT).",
     }[section["scheduler"]]
     return f"Configurations that differ in {' and '.join(names)}, {how}. {stops}"
 
