@@ -48,7 +48,7 @@ OWNERS = {
     "yaml": ("pipeline/config/", "pipeline/reporting/paper.py"),
     "ruamel": "pipeline/config/",
     "boto3": "pipeline/storage/",
-    "botocore": ("pipeline/storage/", "pipeline/search/ec2_request.py"),
+    "botocore": "pipeline/storage/",
     "ray": ("pipeline/distributed/ray/", "pipeline/search/"),
     "optuna": "pipeline/search/",
 }
