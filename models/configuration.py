@@ -4,16 +4,17 @@ The defaults are those of the released SAGAN code.
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from models.architecture import check_attention, discriminator_sizes, generator_sizes
 from models.variants import System
 
-ATTENTION_BLOCKS = ("attention", "residual")
-ATTENTION_FORMS = ("released", "paper")
-BN_STATISTICS = ("global", "ghost", "process")
-CBN_INITIALIZATIONS = ("identity", "network")
-CONDITIONINGS = ("projection", "auxiliary-classifier")
-INITIALIZATIONS = ("xavier", "orthogonal", "normal")
+AttentionBlock = Literal["attention", "residual"]
+AttentionForm = Literal["released", "paper"]
+BnStatistics = Literal["global", "ghost", "process"]
+CbnInitialization = Literal["identity", "network"]
+Conditioning = Literal["projection", "auxiliary-classifier"]
+Initialization = Literal["xavier", "orthogonal", "normal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,12 @@ class NetworkConfig:
             raise ValueError(f"num_classes = {self.num_classes}; at least 1 is needed")
         if self.width < 1:
             raise ValueError(f"width = {self.width}; at least 1 is needed")
-        self._check_choice("attention_block", ATTENTION_BLOCKS)
-        self._check_choice("attention_form", ATTENTION_FORMS)
-        self._check_choice("initialization", INITIALIZATIONS)
+        self._check_choice("attention_block", AttentionBlock)
+        self._check_choice("attention_form", AttentionForm)
+        self._check_choice("initialization", Initialization)
 
-    def _check_choice(self, name: str, valid: tuple[str, ...]) -> None:
-        value = getattr(self, name)
+    def _check_choice(self, name: str, choices: Any) -> None:
+        value, valid = getattr(self, name), get_args(choices)
         if value not in valid:
             raise ValueError(f"{name} = {value!r} is not known; choose one of {', '.join(valid)}")
 
@@ -67,8 +68,8 @@ class GeneratorConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_attention("generator", self.attention, generator_sizes(self.resolution))
-        self._check_choice("bn_statistics", BN_STATISTICS)
-        self._check_choice("cbn_initialization", CBN_INITIALIZATIONS)
+        self._check_choice("bn_statistics", BnStatistics)
+        self._check_choice("cbn_initialization", CbnInitialization)
         if self.cbn_spectral_norm and self.cbn_initialization == "identity":
             raise ValueError(
                 "cbn_spectral_norm = true with cbn_initialization = 'identity' would divide tables "
@@ -88,7 +89,7 @@ class DiscriminatorConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_attention("discriminator", self.attention, discriminator_sizes(self.resolution))
-        self._check_choice("conditioning", CONDITIONINGS)
+        self._check_choice("conditioning", Conditioning)
         if self.conditioning == "auxiliary-classifier" and self.num_classes < 2:
             raise ValueError(
                 "conditioning = 'auxiliary-classifier' needs at least 2 classes; "

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline.config.params import describe
-from pipeline.config.section import Section
+from pipeline.config.schema import Section
 from pipeline.core.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 
 

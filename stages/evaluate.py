@@ -7,8 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.config.metric_sections import EvaluateSection
 from pipeline.config.params import load_params
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.distributed.launch import launch
 from pipeline.evaluation.evaluate import EvaluationFiles

@@ -6,8 +6,8 @@ What was prepared before for these images, extractors and settings is taken from
 import sys
 from pathlib import Path
 
-from pipeline.config.metric_sections import ReferenceSection
 from pipeline.config.params import load_params
+from pipeline.config.schema import ReferenceSection
 from pipeline.distributed.launch import launch
 from pipeline.jobs.reference import ReferencePaths, make_references_in_group
 from stages.entry import run_stage, stage_parser

@@ -6,7 +6,7 @@ MLflow gets the page and, as a model version, the generator. `dvc repro report` 
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.config.sections import ReportSection
+from pipeline.config.schema import ReportSection
 from pipeline.jobs.report import make_report
 from pipeline.reporting.build import ReportOutputs
 from pipeline.reporting.inputs import ReportPaths

@@ -19,7 +19,6 @@ from pipeline.evaluation.external.score import (
     score_against_images,
 )
 from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, weight_sources
-from pipeline.evaluation.from_params import evaluate_settings
 from pipeline.evaluation.measurements import lines
 
 _PARAMS = Path("params.yaml")
@@ -87,18 +86,14 @@ def score_images(arguments: argparse.Namespace) -> None:
 def _score(
     arguments: argparse.Namespace, params: Params, extractors: Sequence[str], scratch: Path
 ) -> Scored:
-    inception = params.reference.inception_weights
-    if inception is None and arguments.extractor is not None:
-        inception = DOWNLOAD  # asked for by name, and no file is named
+    weights = params.reference
+    if weights.inception_weights is None and arguments.extractor is not None:
+        weights = weights.model_copy(update={"inception_weights": DOWNLOAD})
     scorer = Scorer(
         extractors=extractors,
         reference=arguments.reference or _REFERENCE,
-        sources=weight_sources(
-            inception,
-            params.reference.extractor_weights,
-            params.runtime.cache_dir,
-        ),
-        settings=evaluate_settings(params),
+        sources=weight_sources(weights, params.runtime.cache_dir),
+        settings=params.evaluate,
         resize=arguments.resize,
         scratch=scratch,
         device=choose_device(params.runtime.device, params.runtime.num_threads),

@@ -8,7 +8,7 @@ data.path: download fetches is kept in raw/ beside the shards' folder.
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.config.sections import DataSection
+from pipeline.config.schema import DataSection
 from pipeline.core.errors import UserError
 from pipeline.jobs.shard import make_shards, verify
 from stages.entry import run_stage, stage_parser

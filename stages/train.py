@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from pipeline.config.params import load_params
-from pipeline.config.sections import ModelSection, RuntimeSection, TrainSection
+from pipeline.config.schema import ModelSection, RuntimeSection, TrainSection
 from pipeline.distributed.launch import launch
 from pipeline.runs.train import TrainPaths, train_in_group
 from stages.entry import run_stage, stage_parser

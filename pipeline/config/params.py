@@ -9,17 +9,18 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from pipeline.config.extractors import INCEPTION, network_of
-from pipeline.config.metric_sections import EvaluateSection, ReferenceSection
 from pipeline.config.overrides import with_values
-from pipeline.config.search import SearchSection
-from pipeline.config.section import Section
-from pipeline.config.sections import (
+from pipeline.config.schema import (
     DataSection,
+    EvaluateSection,
     ModelSection,
+    ReferenceSection,
     ReportSection,
     RuntimeSection,
+    Section,
     TrainSection,
 )
+from pipeline.config.search import SearchSection
 from pipeline.config.system import resolve_system
 from pipeline.core.errors import UserError
 

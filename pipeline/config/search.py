@@ -6,8 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline.config.section import Float, Section
-from pipeline.config.sections import ModelSection, TrainSection
+from pipeline.config.schema import Float, ModelSection, Section, TrainSection
 from pipeline.core.errors import UserError
 
 # What a study has keys of its own for.

@@ -5,7 +5,7 @@ from typing import Any
 
 from models.architecture import check_attention, discriminator_sizes, generator_sizes
 from models.variants import OPTIONS, System, resolve
-from pipeline.config.sections import ModelSection, TrainSection
+from pipeline.config.schema import ModelSection, TrainSection
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from pipeline.config.params import Params
-from pipeline.config.sections import RuntimeSection
+from pipeline.config.schema import RuntimeSection
 from pipeline.core.errors import UserError
 from pipeline.distributed.devices import choose_device, count_devices
 from pipeline.distributed.group import is_described, process_group

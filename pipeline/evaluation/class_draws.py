@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.randomness import generator_at
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.extractor import Extractor
@@ -16,7 +17,6 @@ from pipeline.evaluation.metrics.intra_fid import (
 from pipeline.evaluation.passes import pass_over_generated
 from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sampling import Draw
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.training.generator import SnapshotGenerator
 
 
@@ -24,7 +24,7 @@ def draw_by_class(
     G: SnapshotGenerator,
     extractors: Sequence[Extractor],
     facts: Sequence[RealFacts],
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     executor: ParallelExecutor,
 ) -> list[ClassDistances | None]:
     """Distances within the classes by extractor, where the settings ask for a draw of its own.

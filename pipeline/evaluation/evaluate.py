@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.class_draws import draw_by_class
@@ -20,7 +21,6 @@ from pipeline.evaluation.real_side import measure_real_side
 from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sample_files import write_samples
 from pipeline.evaluation.sampling import describe_labels, draw
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.versions import library_versions
 from pipeline.training.generator import SnapshotGenerator
 
@@ -50,7 +50,7 @@ def evaluate_model(
     *,
     extractors: Sequence[str],
     sources: WeightSources,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     device: str,
     executor: ParallelExecutor | None = None,
 ) -> dict[str, float]:
@@ -117,7 +117,7 @@ def measure_model(
     generated: Pass,
     real: RealSide,
     facts: Sequence[RealFacts],
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     entry: Protocol,
     weights_suffix: str,
     *,

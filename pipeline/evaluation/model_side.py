@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.extractor import DATASET_CNN
 from pipeline.evaluation.families.classes import (
@@ -23,7 +24,6 @@ from pipeline.evaluation.metrics.intra_fid import ClassDistances
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.reference.baseline import Baseline
 from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 
 MAX_MATCHED_SETS = 10
@@ -33,7 +33,7 @@ def measure_model_side(
     measurements: Measurements,
     generated: Collected,
     real: RealFacts,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     entry: Protocol,
     weights_suffix: str,
     *,
@@ -89,7 +89,7 @@ def _measure_matched(
     subject: Subject,
     real: RealFacts,
     baseline: Baseline,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     """Adds `matched_...` of what depends on the number of images, at that of the baseline's."""
     chosen = set(settings.metrics)

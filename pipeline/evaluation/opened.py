@@ -1,13 +1,14 @@
 """What an evaluation opens first: snapshots, and the real side with its extractors."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.config.extractors import extractor_name
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.executor import ParallelExecutor
@@ -20,7 +21,6 @@ from pipeline.evaluation.reference.folder import (
     read_reference,
 )
 from pipeline.evaluation.reference.protocol import Reference
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.storage.digest import sha256_file
 from pipeline.training.generator import SnapshotGenerator, load_generator
 
@@ -74,13 +74,13 @@ def agree_on(
     executor: ParallelExecutor,
     snapshots: Sequence[Path],
     real: RealSide,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     """Raises UserError on all when processes would score different things. A collective."""
     if executor.context.is_distributed:
         content = {
             "snapshots": {path.name: sha256_file(path) for path in snapshots},
             "extractors": {e.name: e.describe() for e in real.extractors},
-            "settings": asdict(settings),
+            "settings": settings.model_dump(),
         }
         executor.context.agree(content, "model, extractor or protocol")

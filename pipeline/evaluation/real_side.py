@@ -1,5 +1,6 @@
 """What the real images score themselves: the numbers that say what the model's mean."""
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.families.classes import distances_by_class, measure_intra_fid
 from pipeline.evaluation.families.frechet import measure_frechet
 from pipeline.evaluation.families.neighbourhoods import (
@@ -13,7 +14,6 @@ from pipeline.evaluation.metrics.intervals import around_share
 from pipeline.evaluation.metrics.memorisation import split_halves
 from pipeline.evaluation.metrics.scores import IS_FORMULA
 from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 
 _FEWEST_HALVES = 4  # held-out images: two in each half
@@ -22,7 +22,7 @@ _FEWEST_HALVES = 4  # held-out images: two in each half
 def measure_real_side(
     measurements: Measurements,
     real: RealFacts,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     entry: Protocol,
 ) -> None:
     """Adds real-data IS, the classifier's held-out accuracy and the baseline of every metric.
@@ -66,7 +66,7 @@ def _measure_baseline(
     measurements: Measurements,
     heldout: Subject,
     real: RealFacts,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     """Held-out images in the place of generated ones."""
     chosen = set(settings.metrics)
@@ -95,7 +95,7 @@ def _add_heldout_accuracy(
     measurements: Measurements,
     itself: Subject,
     real: RealFacts,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     protocol = real.reference.protocol
     accuracy, count = protocol.heldout_accuracy, protocol.num_heldout
@@ -117,7 +117,7 @@ def _add_heldout_accuracy(
     )
 
 
-def real_splits(num_real: int, settings: EvaluateSettings) -> tuple[int, int]:
+def real_splits(num_real: int, settings: EvaluateSection) -> tuple[int, int]:
     """Splits of the real-data IS and images in each, near those of the generated images."""
     per_split = max(1, settings.num_samples // settings.is_splits)
     splits = min(settings.is_splits, max(1, round(num_real / per_split)))

@@ -4,10 +4,10 @@ The lowest of many noisy numbers is too low; so the images that choose a snapsho
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.class_draws import draw_by_class
 from pipeline.evaluation.evaluate import (
@@ -27,7 +27,6 @@ from pipeline.evaluation.passes import pass_over_generated
 from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sampling import draw
 from pipeline.evaluation.series_file import Point, Reported, Series, SeriesFile
-from pipeline.evaluation.settings import EvaluateSettings, SelectionSettings
 from pipeline.storage.digest import digest_json, sha256_file
 from pipeline.training.generator import SnapshotGenerator, load_generator
 
@@ -43,8 +42,7 @@ def score_series(
     *,
     extractors: Sequence[str],
     sources: WeightSources,
-    settings: EvaluateSettings,
-    selection: SelectionSettings,
+    settings: EvaluateSection,
     device: str,
     executor: ParallelExecutor | None = None,
     on_point: OnPoint = lambda point: None,
@@ -59,12 +57,12 @@ def score_series(
     context = executor.context
     with context.raise_on_all():
         check_num_samples("evaluate.num_samples", settings.num_samples, manifest)
-        check_num_samples("evaluate.selection_samples", selection.num_samples, manifest)
+        check_num_samples("evaluate.selection_samples", settings.num_selection_samples, manifest)
         facts_of = {path: open_snapshot(path, manifest, "cpu").metadata for path in snapshots}
         hashes = {path: sha256_file(path) for path in snapshots}
         real = open_real_side(reference_dir, manifest, extractors, sources, device, executor)
-        protocol = _selection_protocol(manifest, real, selection)
-        report_key = digest_json([asdict(settings), protocol])
+        protocol = _selection_protocol(manifest, real, settings)
+        report_key = digest_json([settings.model_dump(), protocol])
     context.agree({path.name: sha for path, sha in hashes.items()}, "list of snapshots")
     facts = [RealFacts.of(r, settings.num_samples, manifest.class_names) for r in real.references]
     file = SeriesFile(out, protocol) if context.is_main else None
@@ -81,7 +79,7 @@ def score_series(
                     sha256=hashes[path],
                     run_key=G.metadata["run_key"],
                     weights="EMA" if G.metadata["ema"] else "raw",
-                    metrics=_distances(G, real, facts, selection, executor),
+                    metrics=_distances(G, real, facts, settings, executor),
                 )
                 if file is not None:
                     file.add(point)
@@ -107,15 +105,15 @@ def score_series(
 
 
 def _selection_protocol(
-    manifest: Manifest, real: RealSide, selection: SelectionSettings
+    manifest: Manifest, real: RealSide, settings: EvaluateSection
 ) -> dict[str, dict[str, Any]]:
     """How the number of each key is measured; the first one chooses."""
-    common = common_protocol(manifest, selection.num_samples, selection.seed)
+    common = common_protocol(manifest, settings.num_selection_samples, settings.selection_seed)
     return {
         metric_key("fid", extractor.name, extractor.official): {
             **common,
             **extractor.describe(),
-            "num_generated": selection.num_samples,
+            "num_generated": settings.num_selection_samples,
             "num_real": manifest.splits["train"].rows,
             "formula": FID_FORMULA,
         }
@@ -127,10 +125,10 @@ def _distances(
     G: SnapshotGenerator,
     real: RealSide,
     facts: Sequence[RealFacts],
-    selection: SelectionSettings,
+    settings: EvaluateSection,
     executor: ParallelExecutor,
 ) -> dict[str, float]:
-    inputs = draw(selection.seed, selection.num_samples, G.z_dim, G.num_classes)
+    inputs = draw(settings.selection_seed, settings.num_selection_samples, G.z_dim, G.num_classes)
     found = pass_over_generated(G, inputs, real.extractors, executor, G.name)
     return {
         known.key("fid"): known.distance(images)
@@ -147,7 +145,7 @@ def _report(
     real: RealSide,
     facts: Sequence[RealFacts],
     manifest: Manifest,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     executor: ParallelExecutor,
 ) -> Measurements:
     """All metrics of one snapshot on the reporting seed; empty but on the main process."""

@@ -12,7 +12,7 @@ from pipeline.distributed.context import DistContext
 from pipeline.distributed.interruption import stop_reason
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
 from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.from_params import evaluate_settings, extractor_sources
+from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.sample_files import GRID_FILE
 from pipeline.tracking.connection import resolve_uri
@@ -57,8 +57,8 @@ def evaluate_in_group(
             manifest,
             paths.files,
             extractors=params.reference.extractors,
-            sources=extractor_sources(params),
-            settings=evaluate_settings(params),
+            sources=weight_sources(params.reference, params.runtime.cache_dir),
+            settings=params.evaluate,
             device=device,
             executor=executor,
         )

@@ -11,7 +11,7 @@ from pipeline.data.shards.streaming import open_anywhere
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.interruption import stop_reason
 from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.from_params import extractor_sources
+from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.reference.bf16_effect import describe_bf16_effect
 from pipeline.evaluation.reference.compute import make_references
 from pipeline.training.plain_optimizer import use_plain_optimizers
@@ -52,7 +52,7 @@ def make_references_in_group(
             dataset,
             paths.out,
             extractors=reference.extractors,
-            sources=extractor_sources(params),
+            sources=weight_sources(params.reference, params.runtime.cache_dir),
             cnn_epochs=reference.cnn_epochs,
             seed=reference.seed,
             device=device,

@@ -11,7 +11,7 @@ from pipeline.distributed.context import DistContext
 from pipeline.distributed.interruption import stop_reason
 from pipeline.evaluation.evaluate import CONFIG_FILE
 from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.from_params import evaluate_settings, extractor_sources, selection_settings
+from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.measurements import lines
 from pipeline.evaluation.series import score_series
 from pipeline.evaluation.series_file import Point, Series
@@ -68,9 +68,8 @@ def score_series_in_group(
             manifest,
             paths.out,
             extractors=params.reference.extractors,
-            sources=extractor_sources(params),
-            settings=evaluate_settings(params),
-            selection=selection_settings(params),
+            sources=weight_sources(params.reference, params.runtime.cache_dir),
+            settings=params.evaluate,
             device=device,
             executor=ParallelExecutor.on(device, context, reason),
             on_point=on_point,

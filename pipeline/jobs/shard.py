@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline.config.params import Params
-from pipeline.config.sections import RuntimeSection
+from pipeline.config.schema import RuntimeSection
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
 from pipeline.data.ingest.preprocessing import Recipe

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from models.variants import VARIANTS
-from pipeline.config.section import Float, Section
+from pipeline.config.schema import Float, Section
 from pipeline.reporting.published import (
     PublishedNumber,
     PublishedProtocol,

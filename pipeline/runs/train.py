@@ -11,7 +11,7 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.streaming import open_anywhere
 from pipeline.distributed.context import DistContext
 from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.from_params import extractor_sources
+from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.small_protocol import SmallProtocol
 from pipeline.runs.backup import open_mirror
@@ -109,7 +109,7 @@ def _open_small_protocol(
         paths.reference,
         manifest,
         params.reference.extractors,
-        extractor_sources(params),
+        weight_sources(params.reference, params.runtime.cache_dir),
         device,
         ParallelExecutor.on(device),
     )

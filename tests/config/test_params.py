@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.params import Params, describe, load_params
-from pipeline.config.sections import RuntimeSection, TrainSection
+from pipeline.config.schema import RuntimeSection, TrainSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.runs.settings import runtime_settings, train_settings

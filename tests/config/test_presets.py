@@ -7,7 +7,7 @@ import yaml
 from models.discriminator import Discriminator
 from models.generator import Generator
 from pipeline.config.params import load_params, override
-from pipeline.config.sections import ModelSection, TrainSection
+from pipeline.config.schema import ModelSection, TrainSection
 from pipeline.data.shards.manifest import Manifest, Split, read_manifest
 from pipeline.jobs.study_smoke import DIGITS
 from pipeline.runs.settings import train_settings

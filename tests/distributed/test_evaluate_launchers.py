@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
 from tests.evaluation.subjects import write_model, write_real_side, write_stripes
@@ -25,7 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = Prepared(folder / "data")
     write_model(data.model, write_stripes(data.shards))
     write_real_side(open_dataset(data.shards), data.reference)
-    evaluate(data, folder / "expected", EvaluateSettings(**EVALUATE))
+    evaluate(data, folder / "expected", EvaluateSection(**EVALUATE))
     return folder
 
 

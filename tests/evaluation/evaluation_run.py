@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 
-SETTINGS = EvaluateSettings(
+SETTINGS = EvaluateSection(
     num_samples=125, seed=3, is_splits=5, kid_subsets=10, kid_subset_size=300
 )
 
 
 def evaluate(
-    prepared: Prepared, out: Path, settings: EvaluateSettings = SETTINGS, **changes: Any
+    prepared: Prepared, out: Path, settings: EvaluateSection = SETTINGS, **changes: Any
 ) -> dict[str, float]:
     """Evaluates what is prepared; `changes` are other arguments for `evaluate_model`."""
     arguments: dict[str, Any] = {

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from pipeline.config.extractors import INCEPTION
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.storage.digest import sha256_file
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate, read_outs
@@ -170,7 +170,7 @@ def test_unofficial_inception_weights_bear_their_suffix(
         extractors=both,
         sources=WeightSources(files={INCEPTION: str(inception_file)}),
     )
-    settings = EvaluateSettings(
+    settings = EvaluateSection.model_construct(
         num_samples=4, seed=0, is_splits=2, kid_subsets=2, kid_subset_size=4
     )
 

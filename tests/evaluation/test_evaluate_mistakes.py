@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
 from tests.evaluation.subjects import write_model, write_real_side, write_stripes
@@ -67,7 +67,7 @@ def test_a_mistake_is_told_and_nothing_is_written(
 
 
 def test_too_few_samples_are_told(prepared: Prepared, tmp_path: Path) -> None:
-    settings = EvaluateSettings(
+    settings = EvaluateSection.model_construct(
         num_samples=5, seed=0, is_splits=1, kid_subsets=1, kid_subset_size=2
     )
     with pytest.raises(UserError, match=r"evaluate.num_samples = 5 is too few for 3 classes"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation import class_draws
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.executor import ParallelExecutor
@@ -19,12 +20,11 @@ from pipeline.evaluation.real_side import measure_real_side
 from pipeline.evaluation.reference.protocol import Reference, ReferenceProtocol
 from pipeline.evaluation.reference.quantities import RealFacts
 from pipeline.evaluation.sampling import draw
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.training.generator import load_generator
 from tests.evaluation.conftest import Prepared
 
 NAMES = ("ant", "bee", "cat")
-SETTINGS = EvaluateSettings(
+SETTINGS = EvaluateSection(
     num_samples=300, seed=0, is_splits=3, kid_subsets=5, kid_subset_size=50, bootstrap=5
 )
 
@@ -63,7 +63,7 @@ def _reference(train: Collected, heldout: Collected | None, extractor: str) -> R
 
 def _measure(
     generated: Collected,
-    settings: EvaluateSettings = SETTINGS,
+    settings: EvaluateSection = SETTINGS,
     train: Collected | None = None,
     heldout: Collected | None = None,
     extractor: str = "inception-v3-compat",
@@ -102,13 +102,13 @@ FAMILY_KEYS = {
 
 @pytest.mark.parametrize("family", FAMILY_KEYS)
 def test_a_family_alone_has_its_numbers_and_those_of_real_images(family: Any) -> None:
-    settings = dataclasses.replace(SETTINGS, metrics=(family,))
+    settings = SETTINGS.model_copy(update={"metrics": [family]})
     measurements = _measure(_collected(0, 300), settings, heldout=_collected(2, 120))
     assert _plain(measurements) == FAMILY_KEYS[family]
 
 
 def test_without_replicates_there_are_no_intervals() -> None:
-    measurements = _measure(_collected(0, 300), dataclasses.replace(SETTINGS, bootstrap=0))
+    measurements = _measure(_collected(0, 300), SETTINGS.model_copy(update={"bootstrap": 0}))
     assert _plain(measurements) == set(measurements.values)
     with_intervals = _measure(_collected(0, 300))
     ends = {k for k in with_intervals.values if "_ci95_" in k}
@@ -165,7 +165,7 @@ def test_fewer_images_than_features_are_flagged(capsys: pytest.CaptureFixture[st
 
 
 def test_fid_infinity_takes_10000_images() -> None:
-    settings = dataclasses.replace(SETTINGS, metrics=("fid", "fid-infinity"))
+    settings = SETTINGS.model_copy(update={"metrics": ["fid", "fid-infinity"]})
     train, generated = _collected(1, 400), _collected(0, 10_000, shift=0.1)
     measurements = _measure(generated, settings, train=train)
     values, entry = measurements.values, measurements.protocols["fid_infinity"]
@@ -241,7 +241,7 @@ def test_miyato5k_draws_each_class_for_itself(
     )
     facts = [RealFacts.of(real.references[0], 100)]
     G = load_generator(prepared.model / "generator.safetensors", "cpu")
-    settings = dataclasses.replace(SETTINGS, intra_fid="miyato5k")
+    settings = SETTINGS.model_copy(update={"intra_fid": "miyato5k"})
     (found,) = class_draws.draw_by_class(G, real.extractors, facts, settings, executor)
     assert found is not None
     assert found.num_generated == (40, 40, 40)

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,9 @@ def evaluated(
     evaluate(
         few,
         folder,
-        replace(SETTINGS, num_samples=12, bootstrap=0, metrics=("fid", "is", "kid")),
+        SETTINGS.model_copy(
+            update={"num_samples": 12, "bootstrap": 0, "metrics": ["fid", "is", "kid"]}
+        ),
         extractors=extractors,
     )
     return read_outs(folder)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,15 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.series import score_series
 from pipeline.evaluation.series_file import Point, Series
-from pipeline.evaluation.settings import SelectionSettings
 from pipeline.runs.snapshot_search import find_snapshots
+from tests.evaluation import evaluation_run
 from tests.evaluation.conftest import Prepared
-from tests.evaluation.evaluation_run import SETTINGS, evaluate
+from tests.evaluation.evaluation_run import evaluate
 from tests.evaluation.subjects import RUN_KEY, write_stripes, write_untrained
 from tests.support.project import ROOT
 
 KEY = "fid_dataset_cnn"
-SELECTION = SelectionSettings(num_samples=30, seed=8)
+SETTINGS = evaluation_run.SETTINGS.model_copy(update={"selection_samples": 30, "selection_seed": 8})
 
 
 def _write_snapshots(folder: Path, manifest: Manifest) -> list[Path]:
@@ -61,7 +60,6 @@ def score(prepared: Prepared, snapshots: Path, tmp_path: Path) -> Callable[..., 
             "extractors": ["dataset-cnn"],
             "sources": WeightSources(),
             "settings": SETTINGS,
-            "selection": SELECTION,
             "device": "cpu",
             "on_point": fresh.append,
             **changes,
@@ -114,9 +112,10 @@ def test_what_was_scored_in_the_same_way_is_not_scored_again(
     assert list(series.points[:2]) == list(first.points)
     again, fresh = score()
     assert (again, fresh) == (series, [])
-    _, fresh = score(selection=replace(SELECTION, seed=9))
+    reseeded = SETTINGS.model_copy(update={"selection_seed": 9})
+    _, fresh = score(settings=reseeded)
     assert len(fresh) == 3
-    other, fresh = score(selection=replace(SELECTION, seed=9), settings=replace(SETTINGS, seed=77))
+    other, fresh = score(settings=reseeded.model_copy(update={"seed": 77}))
     assert fresh == []
     assert other.reported.protocol[KEY]["seed"] == 77
 

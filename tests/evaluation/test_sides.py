@@ -2,10 +2,10 @@
 
 import pytest
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.real_side import real_splits
 from pipeline.evaluation.reference.baseline import choose_baseline
 from pipeline.evaluation.reference.folder import read_reference
-from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 
 
@@ -36,7 +36,7 @@ def test_the_baseline_takes_no_more_images_than_are_generated(prepared: Prepared
 def test_real_splits_are_near_the_size_of_the_generated_ones(
     num_real: int, num_samples: int, is_splits: int, expected: tuple[int, int]
 ) -> None:
-    settings = EvaluateSettings(
+    settings = EvaluateSection(
         num_samples=num_samples, seed=0, is_splits=is_splits, kid_subsets=1, kid_subset_size=2
     )
     assert real_splits(num_real, settings) == expected

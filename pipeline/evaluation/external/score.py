@@ -1,12 +1,12 @@
 """Scores images of any origin, against the prepared data set or against other images."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.extractors import extractor_name
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.ingest.rejects import Rejected
@@ -29,7 +29,6 @@ from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.real_side import measure_real_side
 from pipeline.evaluation.reference.protocol import Reference, describe_reference
 from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.versions import library_versions
 
 MAX_KEPT = 50_000
@@ -45,7 +44,7 @@ class Scorer:
     reference: Path
     """Folder of the real side; of it `dataset-cnn` comes."""
     sources: WeightSources
-    settings: EvaluateSettings
+    settings: EvaluateSection
     """Of the metrics; the number of samples is that of the images."""
     resize: int | None
     """Side that all images are brought to, pixels; None takes them as they are."""
@@ -119,7 +118,7 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
     names = real.origin.class_names or own_classes(real.seen.labels)
     # The numbers of these classes are not those of a classifier that knows others.
     families = [name for name in scorer.settings.metrics if name != "accuracy"]
-    settings = dataclasses.replace(scorer.settings, metrics=families)
+    settings = scorer.settings.model_copy(update={"metrics": families})
     labelling = number_classes(subject.seen.labels, names)
     extractors = [
         open_extractor(
@@ -182,10 +181,10 @@ def _measure(
     extractor: Extractor,
     reference: Reference,
     class_names: Sequence[str] | None,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     count = generated.moments.count
-    settings = dataclasses.replace(settings, num_samples=count)
+    settings = settings.model_copy(update={"num_samples": count})
     real = RealFacts.of(reference, count, class_names)
     entry = extractor.describe()
     measure_model_side(measurements, generated, real, settings, entry, "")

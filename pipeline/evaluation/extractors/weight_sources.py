@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config.extractors import INCEPTION
+from pipeline.config.schema import ReferenceSection
 
 DOWNLOAD = "download"
 DEFAULT_CACHE = Path("data/cache")
@@ -20,11 +21,9 @@ class WeightSources:
     """Where files from S3 are kept on this node."""
 
 
-def weight_sources(
-    inception_weights: str | None, extractor_weights: Mapping[str, str], cache_dir: str
-) -> WeightSources:
-    """Of the values of `params.yaml`: two keys of `reference`, one of `runtime`."""
-    files = dict(extractor_weights)
-    if inception_weights is not None:
-        files[INCEPTION] = inception_weights
+def weight_sources(reference: ReferenceSection, cache_dir: str) -> WeightSources:
+    """The sources of a configuration, with the cache of `runtime.cache_dir`."""
+    files = dict(reference.extractor_weights)
+    if reference.inception_weights is not None:
+        files[INCEPTION] = reference.inception_weights
     return WeightSources(files=files, cache_dir=Path(cache_dir))

@@ -4,20 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.config.schema import EvaluateSection, IntraFidPreset
 from pipeline.evaluation.measurements import BY_CLASS, Measurements
 from pipeline.evaluation.metrics.intervals import Interval, around, around_share
 from pipeline.evaluation.metrics.intra_fid import (
     INTRA_FID_FORMULA,
     MIYATO_PER_CLASS,
     ClassDistances,
-    Preset,
     class_features,
     intra_fid,
     rows_by_class,
 )
 from pipeline.evaluation.metrics.recognition import recognise
 from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 
 _CLASSIFIED = "share of generated images that the data set's own classifier recognises as the "
@@ -38,7 +37,7 @@ def distances_by_class(
     )
 
 
-def preset_limits(preset: Preset, real: RealFacts) -> list[int] | None:
+def preset_limits(preset: IntraFidPreset, real: RealFacts) -> list[int] | None:
     """Generated images of each class that a preset takes at most; None without classes."""
     if real.rows_by_class is None:
         return None
@@ -54,7 +53,7 @@ def measure_intra_fid(
     found: ClassDistances,
     preset: str,
     limits: Sequence[int] | None,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     """Adds the mean of distances within the classes, the protocol with each; none of no class.
 
@@ -99,7 +98,7 @@ def measure_accuracy(
     measurements: Measurements,
     subject: Subject,
     real: RealFacts,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     """Adds how many images the data set's own classifier recognises; nothing without classes."""
     if subject.images.labels is None:

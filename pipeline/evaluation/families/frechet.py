@@ -1,5 +1,6 @@
 """FID, and FID extrapolated to infinitely many images."""
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.metrics.fid_infinity import (
     FEWEST,
@@ -12,12 +13,11 @@ from pipeline.evaluation.metrics.frechet import FID_FORMULA
 from pipeline.evaluation.metrics.intervals import around, deviation_of, resampled_rows
 from pipeline.evaluation.metrics.resampled_frechet import ResampledFrechet
 from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 
 
 def measure_frechet(
-    measurements: Measurements, subject: Subject, real: RealFacts, settings: EvaluateSettings
+    measurements: Measurements, subject: Subject, real: RealFacts, settings: EvaluateSection
 ) -> None:
     """Adds FID and, of 10,000 images or more, FID-infinity with its R2."""
     count, features = subject.count, subject.images.features
@@ -69,7 +69,7 @@ def measure_matched_frechet(
     measurements: Measurements,
     subject: Subject,
     real: RealFacts,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     count: int,
     sets: int,
 ) -> None:

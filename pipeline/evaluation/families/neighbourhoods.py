@@ -1,5 +1,6 @@
 """Precision and recall, density and coverage, and whether images repeat training images."""
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.metrics.density_coverage import (
     COVERAGE_FORMULA,
@@ -28,14 +29,13 @@ from pipeline.evaluation.metrics.scores import (
     precision_and_recall,
 )
 from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 
 _ON_REAL = "the real images, each image's neighbourhood fixed"
 
 
 def measure_precision_recall(
-    measurements: Measurements, subject: Subject, real: RealFacts, settings: EvaluateSettings
+    measurements: Measurements, subject: Subject, real: RealFacts, settings: EvaluateSection
 ) -> None:
     """Adds precision and recall; nothing of too few images for neighbourhoods."""
     count, num_real = len(subject.images.features), len(real.pool)
@@ -56,7 +56,7 @@ def measure_density_coverage(
     measurements: Measurements,
     subject: Subject,
     found: Neighbourhoods,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     """Adds density and coverage of where the images were `found`."""
     num_real = len(found.covered)
@@ -81,7 +81,7 @@ def measure_memorisation(
     nearest: Float64,
     unseen: Float64,
     num_real: int,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
 ) -> None:
     """Adds how distances [n] to the nearest training images compare with unseen real images'."""
     result = memorisation(nearest, unseen)

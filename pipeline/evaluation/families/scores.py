@@ -1,5 +1,6 @@
 """IS and KID."""
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.measurements import Measurements
 from pipeline.evaluation.metrics.intervals import around
 from pipeline.evaluation.metrics.moments import Features
@@ -16,7 +17,6 @@ from pipeline.evaluation.metrics.scores import (
     kid,
 )
 from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.settings import EvaluateSettings
 from pipeline.evaluation.subject import Subject
 
 
@@ -25,7 +25,7 @@ def measure_inception_score(
     subject: Subject,
     logits: Features,
     splits: int,
-    settings: EvaluateSettings,
+    settings: EvaluateSection,
     formula: str = IS_FORMULA,
 ) -> None:
     """Adds IS of logits [N, k] where the extractor has classes, k > 1."""
@@ -50,7 +50,7 @@ def measure_inception_score(
 
 
 def measure_kid(
-    measurements: Measurements, subject: Subject, real: RealFacts, settings: EvaluateSettings
+    measurements: Measurements, subject: Subject, real: RealFacts, settings: EvaluateSection
 ) -> None:
     """Adds KID."""
     features = subject.images.features

@@ -7,7 +7,6 @@ costs the product of two thin matrices and the eigenvalues of their Gram matrix.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,6 @@ from pipeline.evaluation.metrics.frechet import FID_FORMULA, Normal
 from pipeline.evaluation.metrics.intervals import deviation_of, resampled_rows
 from pipeline.evaluation.metrics.moments import Features
 from pipeline.evaluation.metrics.resampled_frechet import ResampledFrechet
-
-Preset = Literal["match", "miyato5k"]
 
 MIYATO_PER_CLASS = 5000
 """Generated images of each class in Miyato and Koyama 2018."""

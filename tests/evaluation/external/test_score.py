@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.external.score import Scorer, score_against_dataset, score_against_images
@@ -16,7 +17,6 @@ from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.metrics.scores import inception_score
-from pipeline.evaluation.settings import EvaluateSettings
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.external.containers import (
     write_by_class,
@@ -25,7 +25,7 @@ from tests.evaluation.external.containers import (
     write_npz,
 )
 
-SETTINGS = EvaluateSettings(
+SETTINGS = EvaluateSection(
     num_samples=5000, seed=3, is_splits=2, kid_subsets=5, kid_subset_size=20, bootstrap=5
 )
 FIDS = 1e-6
@@ -86,7 +86,7 @@ def test_numbers_are_those_of_features_computed_directly(prepared, scorer, tmp_p
     right = (logits.argmax(dim=1).numpy() == labels).mean()
     assert metrics["accuracy_dataset_cnn"] == pytest.approx(right)
     score = inception_score(logits.numpy(), 1).mean
-    one_split = dataclasses.replace(scorer, settings=dataclasses.replace(SETTINGS, is_splits=1))
+    one_split = dataclasses.replace(scorer, settings=SETTINGS.model_copy(update={"is_splits": 1}))
     metrics = score_against_dataset(str(theirs), prepared.shards, one_split).measurements.values
     assert metrics["is_mean_dataset_cnn"] == pytest.approx(score, rel=1e-5)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.config.schema import ReferenceSection
 from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.weight_sources import weight_sources
@@ -35,7 +36,7 @@ def test_inception_comes_from_a_bucket(s3: FaultyS3, inception_file: Path, tmp_p
     address = f"{bucket}/nets/w.pth"
     content = inception_file.read_bytes()
     _put(bucket, "nets/w.pth", content)
-    sources = weight_sources(address, {}, str(tmp_path))
+    sources = weight_sources(ReferenceSection(inception_weights=address), str(tmp_path))
     found = open_extractor("inception-v3-compat", tmp_path, sources, "cpu", image_size=32)
     assert found.weights_sha256 == sha256_file(inception_file)
     assert found.extract(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))[0].shape == (1, 2048)

@@ -1,10 +1,45 @@
-"""The other sections of `params.yaml`: every key with its type, range and meaning."""
+"""The sections of `params.yaml`: every key with its type, range and meaning."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
-from pipeline.config.section import Float, Section
+from models.configuration import (
+    AttentionBlock,
+    AttentionForm,
+    BnStatistics,
+    CbnInitialization,
+    Conditioning,
+    Initialization,
+)
+from pipeline.config.extractors import check_extractors, check_weights
+
+# YAML 1.1 reads 2e-4 (no dot, no signed exponent) as a string; researchers write it all the time.
+_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def _read_scientific(value: object) -> object:
+    return float(value) if isinstance(value, str) and _SCIENTIFIC.fullmatch(value) else value
+
+
+Float = Annotated[float, BeforeValidator(_read_scientific)]
+"""A float, in any notation that researchers write."""
+
+
+class Section(BaseModel):
+    """A frozen section that refuses unknown keys and does not convert types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataSection(Section):
@@ -61,6 +96,65 @@ class DataSection(Section):
     )
 
 
+def _known_extractors(extractors: list[str]) -> list[str]:
+    try:
+        check_extractors(extractors)
+    except ValueError as error:
+        raise ValueError(f"`reference.extractors`: {error}") from None
+    return extractors
+
+
+def _fitting_weights(weights: dict[str, str]) -> dict[str, str]:
+    try:
+        check_weights(weights)
+    except ValueError as error:
+        raise ValueError(f"`reference.extractor_weights`: {error}") from None
+    return weights
+
+
+def _read_number_kept(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return read(value)
+    except ValidationError:
+        raise ValueError(
+            f"reference.keep_features = {value!r} is not valid: it is a number of images, 10 or "
+            "more, or `all`"
+        ) from None
+
+
+def _check_replicates(replicates: int) -> int:
+    if replicates == 1:
+        raise ValueError("`evaluate.bootstrap` is 1; a deviation takes 2 or more, or 0 for none")
+    return replicates
+
+
+class ReferenceSection(Section):
+    """The real data's side of the metrics; read by `reference`."""
+
+    extractors: Annotated[list[str], AfterValidator(_known_extractors)] = Field(
+        ["dataset-cnn"],
+        min_length=1,
+        description="feature extractors, scored by each: names (README lists them), with -bf16 "
+        "after them for that precision, and one's own .pt, .pth, .ts or .onnx files",
+    )
+    inception_weights: str | None = Field(
+        None,
+        description="torch-fidelity's Inception weights: a file, s3://bucket/key, or `download`",
+    )
+    extractor_weights: Annotated[dict[str, str], AfterValidator(_fitting_weights)] = Field(
+        {},
+        description="the same for other extractors, by their names; where one is missing: "
+        "`download`",
+    )
+    cnn_epochs: int = Field(10, ge=1, description="passes of dataset-cnn over the training split")
+    seed: int = Field(0, ge=0, description="seed of dataset-cnn's training")
+    keep_features: Annotated[
+        Annotated[int, Field(ge=10)] | Literal["all"], WrapValidator(_read_number_kept)
+    ] = Field(
+        50_000, description="images of each split whose features are kept, evenly chosen; or all"
+    )
+
+
 class ModelSection(Section):
     """The two networks; read by `train`. Where a key is null, the variant decides."""
 
@@ -76,13 +170,13 @@ class ModelSection(Section):
     d_attention: list[int] | None = Field(
         None, description="discriminator feature sizes with attention"
     )
-    attention_block: Literal["attention", "residual"] | None = Field(
+    attention_block: AttentionBlock | None = Field(
         None, description="residual: a residual block of as many parameters in attention's place"
     )
-    attention_form: Literal["released", "paper"] | None = Field(
+    attention_form: AttentionForm | None = Field(
         None, description="released: pooled keys, C/2 values; paper: its text, neither"
     )
-    conditioning: Literal["projection", "auxiliary-classifier"] | None = Field(
+    conditioning: Conditioning | None = Field(
         None, description="how labels enter the discriminator"
     )
     g_spectral_norm: bool | None = Field(
@@ -97,13 +191,11 @@ class ModelSection(Section):
     cbn_spectral_norm: bool | None = Field(
         None, description="spectral normalisation of the class tables too; known to cripple G"
     )
-    cbn_initialization: Literal["identity", "network"] | None = Field(
+    cbn_initialization: CbnInitialization | None = Field(
         None, description="class tables at first: gain 1 and bias 0, or drawn around them"
     )
-    initialization: Literal["xavier", "orthogonal", "normal"] | None = Field(
-        None, description="initial weights"
-    )
-    bn_statistics: Literal["global", "ghost", "process"] | None = Field(
+    initialization: Initialization | None = Field(None, description="initial weights")
+    bn_statistics: BnStatistics | None = Field(
         None, description="of the global batch, of ghost batches, or of each process's share"
     )
     bn_ghost_batch: int | None = Field(
@@ -175,6 +267,47 @@ class TrainSection(Section):
         description="distance of FIDs of 2,000 samples on the way, against --reference; weights do "
         "not depend on it; null: none",
     )
+
+
+MetricFamily = Literal[
+    "fid", "is", "kid", "prc", "prdc", "intra-fid", "fid-infinity", "memorisation", "accuracy"
+]
+IntraFidPreset = Literal["match", "miyato5k"]
+
+
+class EvaluateSection(Section):
+    """The protocol of the metrics; read by `evaluate`."""
+
+    num_samples: int = Field(5000, ge=10, description="generated images for each metric")
+    seed: int = Field(1000, ge=0, description="seed of the samples' latents and labels")
+    selection_seed: int = Field(
+        3000, ge=0, description="the same where the best of several snapshots is looked for"
+    )
+    selection_samples: int | None = Field(
+        None, ge=10, description="generated images of each of them; null: num_samples"
+    )
+    is_splits: int = Field(10, ge=1, description="splits of the inception score")
+    kid_subsets: int = Field(100, ge=1, description="subsets of KID")
+    kid_subset_size: int = Field(300, ge=2, description="images in each subset of KID")
+    metrics: list[MetricFamily] = Field(
+        list(get_args(MetricFamily)),
+        min_length=1,
+        description="what to measure: fid, is, kid, prc (precision and recall), prdc (density and "
+        "coverage), intra-fid, fid-infinity (from 10,000 samples on), memorisation, accuracy",
+    )
+    intra_fid: IntraFidPreset = Field(
+        "match",
+        description="generated images of each class: as many as there are real ones, of the "
+        "samples at hand, or 5,000 drawn for it",
+    )
+    bootstrap: Annotated[int, AfterValidator(_check_replicates)] = Field(
+        20, ge=0, description="replicates behind each 95 % interval; 0: no intervals"
+    )
+
+    @property
+    def num_selection_samples(self) -> int:
+        """Generated images of each of several snapshots."""
+        return self.selection_samples or self.num_samples
 
 
 class ReportSection(Section):
