@@ -24,7 +24,7 @@ from benchmarks.turns import EnoughError, Turns
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.data.loading.batches import Batches
 from pipeline.distributed.devices import choose_device
-from pipeline.distributed.interruption import Interruption
+from pipeline.distributed.stopping import Interruption
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.progress import Progress
 from pipeline.runs.run_output import RunOutputs

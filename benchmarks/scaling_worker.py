@@ -15,7 +15,7 @@ from benchmarks.preset import PureSteps
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.group import process_group
-from pipeline.distributed.stop_sync import StopSync
+from pipeline.distributed.stopping import StopSync
 from pipeline.training.settings import TrainSettings
 
 WORLD_SIZE = 2

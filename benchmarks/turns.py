@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.preset import PureSteps
-from pipeline.distributed.interruption import Interruption
+from pipeline.distributed.stopping import Interruption
 from pipeline.tracking.jsonl import STATS_NAME
 
 _WARM_UP = 20  # steps

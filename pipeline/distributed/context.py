@@ -1,7 +1,7 @@
-"""The processes of one job: who this one is, and what they say to each other.
+"""The rank of this process in its job, and collectives of Python objects.
 
-Collectives must be called by all processes or by none, in the same order. Of a single process they
-do nothing.
+Collectives must be called by all processes or by none, in the same order. In a single process they
+return what they were given.
 """
 
 from collections.abc import Iterator
@@ -17,26 +17,26 @@ from pipeline.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class DistContext:
-    """This process among those of the job; the default group of torch.distributed joins them."""
+    """Rank and world size of this process, for the default group of torch.distributed."""
 
     rank: int = 0
-    """Over all nodes."""
+    """Among all nodes."""
     local_rank: int = 0
-    """On this node: which of its devices to take."""
+    """On this node: the index of the device to take."""
     world_size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this one writes what the job leaves."""
+        """Whether this process writes the job's files."""
         return self.rank == 0
 
     @property
     def is_distributed(self) -> bool:
-        """Whether there is anybody to talk to."""
+        """Whether the job has several processes."""
         return self.world_size > 1
 
     def share(self, batch: int) -> slice:
-        """This process's part of a global batch, which divides."""
+        """This process's slice of a global batch, a multiple of the world size."""
         size = batch // self.world_size
         return slice(self.rank * size, (self.rank + 1) * size)
 
@@ -45,34 +45,29 @@ class DistContext:
 
         `topic` says what it is. A collective.
         """
-        everybodys = self.gather(content)
-        for rank, other in enumerate(everybodys):
-            if other != everybodys[0]:
+        contents = self.gather(content)
+        for rank, other in enumerate(contents):
+            if other != contents[0]:
                 raise UserError(
                     f"rank {rank} has another {topic} than rank 0: "
-                    f"{_difference(everybodys[0], other)}; give all nodes the same code, "
+                    f"{_difference(contents[0], other)}; give all nodes the same code, "
                     "params.yaml and shards"
                 )
 
-    def raise_error_on_all(self, error: UserError | None) -> None:
-        """Raises on all when any of them has an error, the first by rank. A collective."""
-        messages = self.gather(None if error is None else str(error))
-        for rank, message in enumerate(messages):
-            if message is not None:
-                raise UserError(f"rank {rank}: {message}" if self.is_distributed else message)
-
     @contextmanager
     def raise_on_all(self) -> Iterator[None]:
-        """A UserError inside is raised on all, at the end. A collective."""
-        error: UserError | None = None
+        """Raises on all processes, at the end, the first UserError by rank inside. A collective."""
+        message: str | None = None
         try:
             yield
-        except UserError as own:
-            error = own
-        self.raise_error_on_all(error)
+        except UserError as error:
+            message = str(error)
+        for rank, each in enumerate(self.gather(message)):
+            if each is not None:
+                raise UserError(f"rank {rank}: {each}" if self.is_distributed else each)
 
     def gather(self, content: Any) -> list[Any]:
-        """What each process gave, by rank, on all. A collective."""
+        """The `content` of every process, by rank, on all. A collective."""
         if not self.is_distributed:
             return [content]
         gathered: list[Any] = [None] * self.world_size
@@ -80,7 +75,7 @@ class DistContext:
         return gathered
 
     def gather_to_main(self, content: Any) -> list[Any]:
-        """What each process gave, by rank, on the main one; [] on the others. A collective."""
+        """The `content` of every process, by rank, on the main one; [] on others. A collective."""
         if not self.is_distributed:
             return [content]
         gathered: list[Any] = [None] * self.world_size if self.is_main else []
@@ -88,20 +83,20 @@ class DistContext:
         return gathered
 
     def from_main(self, content: Any) -> Any:
-        """The main process's `content`, on all; tensors come on the CPU. A collective."""
+        """The main process's `content`, on all; its tensors must be on the CPU. A collective."""
         if not self.is_distributed:
             return content
-        box = [content if self.is_main else None]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
+        contents = [content if self.is_main else None]
+        dist.broadcast_object_list(contents, src=0)
+        return contents[0]
 
     def means(self, metrics: dict[str, float]) -> dict[str, float]:
         """Mean of each metric over the processes; all have the same names. A collective."""
         if not self.is_distributed:
             return metrics
         names = sorted(metrics)
-        everybodys = self.gather([metrics[name] for name in names])
-        means = torch.tensor(everybodys, dtype=torch.float64).mean(0)
+        values = self.gather([metrics[name] for name in names])
+        means = torch.tensor(values, dtype=torch.float64).mean(0)
         return dict(zip(names, means.tolist(), strict=True))
 
 

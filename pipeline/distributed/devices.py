@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""The device to compute on."""
 
 import torch
 
@@ -6,10 +6,10 @@ from pipeline.core.errors import UserError
 
 
 def choose_device(device: str, num_threads: int | None = None, local_rank: int = 0) -> str:
-    """`auto` takes a GPU where there is one; sets the number of CPU threads where it is given.
+    """The torch device for `cpu`, `cuda` or `auto`; sets the number of CPU threads if given.
 
-    `local_rank` is the process's place among those of this machine, each of which takes a GPU of
-    its own. Raises UserError when a GPU is asked for that is not there.
+    `auto` is a GPU where there is one. Each process of a machine takes the GPU of its `local_rank`.
+    Raises UserError when there is no such GPU.
     """
     if num_threads is not None:
         torch.set_num_threads(num_threads)
@@ -28,5 +28,5 @@ def choose_device(device: str, num_threads: int | None = None, local_rank: int =
 
 
 def count_devices(device: str) -> int:
-    """How many processes this machine has devices for: its GPUs, or one on the CPU."""
+    """The number of GPUs of this machine, or 1 for the CPU: how many processes to start."""
     return 1 if device == "cpu" else max(1, torch.cuda.device_count())

@@ -1,10 +1,9 @@
-"""Joins the group of processes that the environment describes, as torchrun and Slurm scripts do."""
+"""Joins the process group that the environment describes, as torchrun and Slurm scripts set it."""
 
 import os
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -12,13 +11,11 @@ import torch.distributed as dist
 from pipeline.core.errors import UserError
 from pipeline.distributed.context import DistContext
 
-_KEYS = "sagan-lab"
-_POLL_S = 0.05
 _GRACE_S = 5.0
 
 
 def is_described() -> bool:
-    """Whether RANK and WORLD_SIZE say that this process is one of several of a job."""
+    """Whether RANK and WORLD_SIZE say that this process is one of a job's."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -26,11 +23,11 @@ def is_described() -> bool:
 def process_group(
     device: str, join_timeout_s: float, peer_timeout_s: float = 1800
 ) -> Iterator[DistContext]:
-    """Yields this process's place among the others; the default group joins them inside.
+    """Yields the rank of this process in the job, with the default group initialised.
 
-    Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Raises UserError when others
-    have not come within `join_timeout_s`, naming them. A collective fails when another process has
-    been silent for `peer_timeout_s`, in which the main one may be writing a snapshot.
+    Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. Raises UserError that names the
+    ranks that did not join within `join_timeout_s`. A collective fails when another process has
+    not answered for `peer_timeout_s`, in which the main one may be writing a snapshot.
     """
     if not is_described():
         yield DistContext()
@@ -59,14 +56,14 @@ def process_group(
 
 
 def _open_store(rank: int, world_size: int, timeout_s: float) -> dist.Store:
+    # As `dist.rendezvous("env://")` does, which would wait here for all and name nobody.
     host, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), os.environ.get("MASTER_PORT", "29500")
-    agent_hosts_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     try:
         return dist.TCPStore(
             host,
             int(port),
             world_size,
-            is_master=rank == 0 and not agent_hosts_it,
+            is_master=rank == 0 and not _is_store_of_agent(),
             timeout=timedelta(seconds=timeout_s),
             wait_for_workers=False,
         )
@@ -79,46 +76,44 @@ def _open_store(rank: int, world_size: int, timeout_s: float) -> dist.Store:
 
 
 def _await_all(store: dist.Store, rank: int, world_size: int, timeout_s: float) -> None:
-    """Returns when all have come; rank 0 decides whether they have, so that all hear the same."""
-    store.set(f"{_KEYS}/joined/{rank}", "yes")
-    deadline = time.monotonic() + timeout_s
-    if rank == 0:
-        missing = list(range(world_size))
-        while missing and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-            missing = [r for r in missing if not store.check([f"{_KEYS}/joined/{r}"])]
-        store.set(f"{_KEYS}/missing", ", ".join(map(str, missing)))
-        others = [r for r in range(1, world_size) if r not in missing]
-        _await(store, [f"{_KEYS}/heard/{r}" for r in others])  # before the store ends with us
-        absent = ", ".join(map(str, missing))
-    else:
-        try:
-            store.wait([f"{_KEYS}/missing"], timedelta(seconds=timeout_s + _GRACE_S))
-            absent = store.get(f"{_KEYS}/missing").decode()
-            store.set(f"{_KEYS}/heard/{rank}", "yes")
-        except dist.DistError:
-            raise UserError(
-                f"rank 0 left while rank {rank} waited for the others; its own message says why"
-            ) from None
-    if absent:
+    """Returns when all have joined; rank 0 decides whether they have, so that all say the same."""
+    store.set(f"joined/{rank}", "")
+    joined = [f"joined/{r}" for r in range(world_size)]
+    try:
+        if rank == 0:
+            with suppress(dist.DistStoreError):
+                store.wait(joined, timedelta(seconds=timeout_s))
+            absent = ", ".join(str(r) for r in range(world_size) if not store.check([joined[r]]))
+            store.set("absent", absent)
+        else:
+            store.wait(["absent"], timedelta(seconds=timeout_s + _GRACE_S))
+            absent = store.get("absent").decode()
+            store.set(f"read/{rank}", "")
+    except dist.DistError:
         raise UserError(
-            f"of {world_size} processes rank {absent} did not join within {timeout_s:g} s; start "
-            "them with the same MASTER_ADDR and MASTER_PORT, or start fewer (WORLD_SIZE, torchrun "
-            "--nnodes)"
-        )
+            f"rank 0 left while rank {rank} waited for the others; its own message says why"
+        ) from None
+    if not absent:
+        return
+    if rank == 0:  # the store ends with this process
+        read = [f"read/{r}" for r in range(1, world_size) if store.check([joined[r]])]
+        with suppress(dist.DistError):
+            store.wait(read, timedelta(seconds=_GRACE_S))
+    raise UserError(
+        f"of {world_size} processes rank {absent} did not join within {timeout_s:g} s; start "
+        "them with the same MASTER_ADDR and MASTER_PORT, or start fewer (WORLD_SIZE, torchrun "
+        "--nnodes)"
+    )
 
 
-def _await(store: dist.Store, keys: list[str]) -> None:
-    deadline = time.monotonic() + _GRACE_S
-    while not all(store.check([key]) for key in keys) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
+def _is_store_of_agent() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _warn_of_shared_store(context: DistContext) -> None:
     # Restarted workers would read the addresses of the dead ones from it and wait for ever.
-    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
-    if context.is_main and shared and restarts > 0:
+    if context.is_main and _is_store_of_agent() and restarts > 0:
         print(
             "warning: set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun, or a restart after a "
             "failure may hang",

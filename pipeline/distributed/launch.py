@@ -8,49 +8,42 @@ from pipeline.config.schema import RuntimeSection
 from pipeline.core.errors import UserError
 from pipeline.distributed.devices import choose_device, count_devices
 from pipeline.distributed.group import is_described, process_group
-from pipeline.distributed.outcome import noted_outcome
-from pipeline.distributed.torchrun import run_in_torchrun
+from pipeline.distributed.torchrun import record_outcome, run_in_torchrun
 from pipeline.distributed.work import Paths, Work
 
 
 def launch(
     work: Work[Paths], params: Params, paths: Paths, module: str, argv: Sequence[str]
 ) -> None:
-    """Does `work` in this process, or starts `python -m module argv` in several.
+    """Runs `work` in this process, or starts `python -m module argv` in several.
 
-    Raises UserError and Preempted as the work does.
+    Raises UserError and Preempted as `work` does.
     """
-    runtime = params.runtime
-    if is_described():  # a worker, of our launcher or of somebody's torchrun
-        rank = int(os.environ["RANK"])
-        with noted_outcome(rank):
-            local_rank = int(os.environ.get("LOCAL_RANK", 0))
-            device = choose_device(runtime.device, runtime.num_threads, local_rank)
-            with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as context:
-                work(params, paths, device, context, None)
+    if is_described():  # a worker, of this launcher or of another
+        with record_outcome(int(os.environ["RANK"])):
+            _run_here(work, params, paths)
         return
+    runtime = params.runtime
     launcher, num_workers = _choose(runtime)
     if launcher == "inprocess":
-        device = choose_device(runtime.device, runtime.num_threads)
-        with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as context:
-            work(params, paths, device, context, None)
+        _run_here(work, params, paths)
     elif launcher == "torchrun":
-        choose_device(runtime.device, local_rank=num_workers - 1)  # whether there are so many
+        choose_device(runtime.device, local_rank=num_workers - 1)  # raises if there are fewer
         num_threads = runtime.num_threads or max(1, (os.cpu_count() or 1) // num_workers)
         run_in_torchrun(module, argv, num_workers, runtime.max_failures, num_threads)
     else:
-        # Seconds to import, so not for those who go without.
+        # Imported here because it takes seconds.
         from pipeline.distributed.ray.job import run_in_ray
-        from pipeline.distributed.ray.task import RayJob
 
-        job = RayJob(
-            num_workers=num_workers,
-            resources_per_worker=runtime.resources_per_worker,
-            use_gpu=runtime.device == "cuda" or runtime.resources_per_worker.get("GPU", 0) > 0,
-            max_failures=runtime.max_failures,
-            join_timeout_s=runtime.join_timeout_s,
-        )
-        run_in_ray(job, work, params, paths)
+        run_in_ray(work, params, paths, num_workers)
+
+
+def _run_here(work: Work[Paths], params: Params, paths: Paths) -> None:
+    runtime = params.runtime
+    local_rank = int(os.environ.get("LOCAL_RANK", 0)) if is_described() else 0
+    device = choose_device(runtime.device, runtime.num_threads, local_rank)
+    with process_group(device, runtime.join_timeout_s, runtime.peer_timeout_s) as context:
+        work(params, paths, device, context, None)
 
 
 def _choose(runtime: RuntimeSection) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.distributed.context import DistContext
-from pipeline.distributed.interruption import stop_reason
+from pipeline.distributed.stopping import stop_reason
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.weight_sources import weight_sources

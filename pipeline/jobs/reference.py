@@ -9,7 +9,7 @@ from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.data.shards.streaming import open_anywhere
 from pipeline.distributed.context import DistContext
-from pipeline.distributed.interruption import stop_reason
+from pipeline.distributed.stopping import stop_reason
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.reference.bf16_effect import describe_bf16_effect

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.distributed.context import DistContext
-from pipeline.distributed.interruption import stop_reason
+from pipeline.distributed.stopping import stop_reason
 from pipeline.evaluation.evaluate import CONFIG_FILE
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.weight_sources import weight_sources

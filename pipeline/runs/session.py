@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.environment import code_versions, describe_environment
-from pipeline.core.errors import Preempted, UserError
+from pipeline.core.errors import Preempted
 from pipeline.data.shards.reader import Dataset
 from pipeline.distributed.context import DistContext
-from pipeline.distributed.interruption import stop_reason
+from pipeline.distributed.stopping import stop_reason
 from pipeline.runs.backup import Mirror
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.checkpoint_files import ROOM_CURE, Retention
@@ -83,7 +83,8 @@ def run_session(session: Session, context: DistContext = DistContext()) -> None:
         if context.is_main:
             summary, run_dir = _train_and_write(session, identity, should_stop, context)
         else:
-            context.raise_error_on_all(None)
+            with context.raise_on_all():
+                pass  # the main process opens the run folder
             summary = train(
                 settings,
                 dataset.train,
@@ -114,7 +115,7 @@ def _train_and_write(
         "class_names": list(session.dataset.manifest.class_names),
     }
     with ExitStack() as stack:
-        try:
+        with context.raise_on_all():
             run_dir = stack.enter_context(
                 open_run_folder(
                     session.paths.runs_dir,
@@ -125,10 +126,6 @@ def _train_and_write(
                 )
             )
             mirror = stack.enter_context(_open_mirror(session, run_dir))
-        except UserError as error:
-            context.raise_error_on_all(error)
-            raise
-        context.raise_error_on_all(None)
         checkpoints = Checkpoints(
             run_dir / "checkpoints",
             key,

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
-from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.streaming import open_anywhere
 from pipeline.distributed.context import DistContext
@@ -62,14 +61,10 @@ def train_in_group(
     keep_freed_memory()
     use_plain_optimizers()
     runtime = params.runtime
-    try:
+    with context.raise_on_all():
         dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
         settings = train_settings(params, dataset.manifest)
         protocol = _open_small_protocol(params, paths, dataset.manifest, device, context)
-    except UserError as error:
-        context.raise_error_on_all(error)
-        raise
-    context.raise_error_on_all(None)
     description = describe_system(params, dataset.manifest.resolution)
     session = Session(
         settings=settings,

@@ -12,9 +12,8 @@ from ray import tune
 from ray.tune.search import ConcurrencyLimiter
 
 from pipeline.core.errors import Preempted
-from pipeline.distributed.interruption import Interruption
-from pipeline.distributed.ray.cluster import ray_cluster
-from pipeline.distributed.ray.driver_env import Origin
+from pipeline.distributed.ray.cluster import DriverEnv, ray_cluster
+from pipeline.distributed.stopping import Interruption
 from pipeline.search.capacity import bundle_of, trials_at_a_time
 from pipeline.search.failures import Failures
 from pipeline.search.journal import Event
@@ -50,7 +49,7 @@ def drive(recorder: Recorder, events: Iterable[Event], folder: Path) -> None:
     with Interruption() as interruption, ray_cluster(study.params.runtime.join_timeout_s):
         room = trials_at_a_time(section)
         bundle = bundle_of(section)
-        job = Job(study=study, bundle=bundle, origin=Origin.here("tune.py"))
+        job = Job(study=study, bundle=bundle, env=DriverEnv.here("tune.py"))
         concurrent = min(room, section.max_concurrent or room)
         print(f"{concurrent} trials at a time, {section.workers_per_trial} x {bundle} each")
         tuner = tune.Tuner(

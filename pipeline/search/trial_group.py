@@ -17,7 +17,7 @@ from pipeline.core.errors import Preempted, UserError
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.group import process_group
-from pipeline.distributed.ray.driver_env import Origin
+from pipeline.distributed.ray.cluster import DriverEnv
 from pipeline.runs.train import train_in_group
 from pipeline.search.study import Study
 from pipeline.search.trial_training import trial_paths
@@ -34,7 +34,7 @@ class Job:
     study: Study
     bundle: Mapping[str, float]
     """What each process of a trial reserves."""
-    origin: Origin
+    env: DriverEnv
 
 
 def enter(job: Job, params: Params) -> str:
@@ -42,7 +42,7 @@ def enter(job: Job, params: Params) -> str:
 
     A fraction of a GPU is a whole device to torch: its memory is shared with others.
     """
-    job.origin.enter()
+    job.env.apply()
     num_threads = params.runtime.num_threads or max(1, int(job.bundle.get("CPU", 1)))
     on_gpu = job.bundle.get("GPU", 0) > 0
     return choose_device("cuda" if on_gpu else "cpu", num_threads)

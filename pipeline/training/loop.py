@@ -15,7 +15,7 @@ from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.block_order import make_order
 from pipeline.data.shards.reader import Rows
 from pipeline.distributed.context import DistContext
-from pipeline.distributed.stop_sync import StopSync
+from pipeline.distributed.stopping import StopSync
 from pipeline.training.draws import draw_for_d, draw_for_g
 from pipeline.training.schedule import learning_rates_at
 from pipeline.training.settings import RuntimeSettings, TrainSettings, is_due, is_eval_due

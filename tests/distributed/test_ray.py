@@ -4,24 +4,21 @@ import copy
 import os
 import signal
 import time
-from dataclasses import replace
 
 import psutil
 import pytest
 import torch
 import yaml
 
-from pipeline.core.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
-from pipeline.distributed.ray.driver_actor import Desk
-from pipeline.distributed.ray.job import RayJob
+from pipeline.core.errors import Preempted, UserError
+from pipeline.distributed.ray.driver_actor import DriverActor
+from pipeline.distributed.ray.job import worker_bundle
+from pipeline.distributed.work import WorkerOutcome, raise_outcome
 from tests.distributed.job import newest_state
 from tests.distributed.ray_nodes import RayNodes, is_listening, kill_tree
 from tests.support.processes import Project, wait_for
 
 PATIENCE_S = 300
-JOB = RayJob(
-    num_workers=2, resources_per_worker={}, use_gpu=False, max_failures=3, join_timeout_s=60
-)
 
 
 @pytest.fixture(scope="module")
@@ -140,40 +137,39 @@ def test_too_many_workers_are_refused_at_once(make_project, start):
 @pytest.mark.parametrize("resources", [{"CPU": 0}, {"CPU": -1}, {"CPU": 2, "GPU": -1}])
 def test_resources_that_reserve_nothing(resources):
     with pytest.raises(UserError, match=r"runtime\.resources_per_worker = .* reserves nothing"):
-        replace(JOB, resources_per_worker=resources).bundle  # noqa: B018
+        worker_bundle(resources, use_gpu=False)
 
 
 def test_resources_of_a_worker():
-    assert JOB.bundle == {"CPU": 1}
-    assert replace(JOB, use_gpu=True).bundle == {"GPU": 1}
-    assert replace(JOB, use_gpu=True, resources_per_worker={"CPU": 4}).bundle == {
-        "CPU": 4,
-        "GPU": 1,
-    }
+    assert worker_bundle({}, use_gpu=False) == {"CPU": 1}
+    assert worker_bundle({}, use_gpu=True) == {"GPU": 1}
+    assert worker_bundle({"CPU": 4}, use_gpu=True) == {"CPU": 4, "GPU": 1}
 
 
-def test_desk_knows_when_a_job_is_over():
-    desk = Desk()
-    assert desk.start()
-    desk.say("a line")
-    news = desk.read()
-    assert news.is_training
-    assert news.lines == ["a line"]
-    desk.fail("it failed")
-    news = desk.read()
-    assert not news.is_training
-    assert news.lines == ["it failed"]
-    assert desk.start()
-    desk.end(1, EXIT_PREEMPTED, "stopped")  # only the main worker knows of the checkpoint
-    assert not desk.is_over()
-    desk.end(0, EXIT_PREEMPTED, "stopped with a checkpoint")
-    assert desk.is_over()
+def test_job_is_over_when_the_main_worker_has_finished_or_any_raised_user_error():
+    driver = DriverActor()
+    assert driver.worker_started()
+    driver.write_stderr("a line")
+    status = driver.poll()
+    assert status.is_running
+    assert status.stderr == ["a line"]
+    driver.workers_failed("it failed")
+    status = driver.poll()
+    assert not status.is_running
+    assert status.num_failures == 1
+    assert status.stderr == ["it failed"]
+    assert driver.worker_started()
+    driver.worker_finished(1, WorkerOutcome.of(Preempted("stopped")))
+    assert not driver.is_over()
+    raise_outcome(driver.poll().outcomes)  # only the main worker can name the checkpoint
+    driver.worker_finished(0, WorkerOutcome.of(Preempted("stopped with a checkpoint")))
+    assert driver.is_over()
     with pytest.raises(Preempted, match="with a checkpoint"):
-        desk.read().raise_outcome()
-    desk.end(1, EXIT_USER_ERROR, "a mistake")
+        raise_outcome(driver.poll().outcomes)
+    driver.worker_finished(1, WorkerOutcome.of(UserError("a mistake")))
     with pytest.raises(UserError, match="a mistake"):
-        desk.read().raise_outcome()
-    assert not desk.start()  # after a failure that came later than the outcome
+        raise_outcome(driver.poll().outcomes)
+    assert not driver.worker_started()  # after a failure that came later than the outcome
 
 
 def test_absent_cluster_is_named(make_project, start, monkeypatch):

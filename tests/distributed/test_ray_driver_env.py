@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.distributed.ray.driver_env import Origin
+from pipeline.distributed.ray.cluster import DriverEnv
 
 
 def test_a_worker_takes_over_what_its_node_does_not_set(tmp_path, monkeypatch):
@@ -14,13 +14,13 @@ def test_a_worker_takes_over_what_its_node_does_not_set(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there")
     monkeypatch.setenv("AWS_REGION", "far")
     monkeypatch.setenv("OTHER_VARIABLE", "here")
-    sent = pickle.dumps(Origin.here("tune.py"))
+    sent = pickle.dumps(DriverEnv.here("tune.py"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://own")
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("OTHER_VARIABLE")
-    pickle.loads(sent).enter()
+    pickle.loads(sent).apply()
     assert os.getcwd() == str(tmp_path)
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://own"
     assert os.environ.pop("AWS_REGION") == "far"
@@ -30,8 +30,8 @@ def test_a_worker_takes_over_what_its_node_does_not_set(tmp_path, monkeypatch):
 def test_a_node_without_the_folder_is_named(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    origin = Origin.here("the stage")
+    env = DriverEnv.here("the stage")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gone").rmdir()
     with pytest.raises(UserError, match=r"node \S+ has no folder .*gone, where the stage started"):
-        origin.enter()
+        env.apply()

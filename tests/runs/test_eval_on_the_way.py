@@ -127,7 +127,7 @@ def test_a_resumed_run_has_every_point_once(
         return "SIGTERM" if len(asked) == 8 else None
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.distributed.interruption.Interruption.reason", reason)
+        patch.setattr("pipeline.distributed.stopping.Interruption.reason", reason)
         with pytest.raises(Preempted):
             train("cut", protocol)
     assert _points(train("cut", protocol)) == expected

@@ -150,7 +150,7 @@ def test_preemption_leaves_a_checkpoint_and_goes_on_bit_equal(run, monkeypatch, 
         asked.append(1)
         return "SIGTERM" if len(asked) == 4 else None
 
-    monkeypatch.setattr("pipeline.distributed.interruption.Interruption.reason", reason)
+    monkeypatch.setattr("pipeline.distributed.stopping.Interruption.reason", reason)
     with pytest.raises(Preempted, match=r"SIGTERM; a checkpoint at 0\.048 kimg"):
         run("a")
     assert not (tmp_path / "a" / "model").exists()

@@ -1,4 +1,4 @@
-"""The Ray cluster that a job runs on: joined or started, and asked for room."""
+"""Connects to a Ray cluster, or starts one; the driver's environment for its workers."""
 
 import logging
 import os
@@ -8,29 +8,24 @@ import signal
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import pipeline
 from pipeline.core.errors import Preempted, UserError
-from pipeline.distributed.ray.resources import Resources, num_fitting, resources_text
 
 _LOCAL_STORE_BYTES = 100 * 2**20  # nothing large goes through it
-_ANNOUNCE_S = 3.0
-
-StopReason = Callable[[], str | None]
 
 
 @contextmanager
 def ray_cluster(timeout_s: float) -> Iterator[None]:
-    """Connected to the cluster that RAY_ADDRESS names, or to one of this machine for as long.
+    """A connection to the cluster that RAY_ADDRESS names, or to one that is started here.
 
     Raises UserError when none answers within `timeout_s`, and Preempted on a SIGTERM meanwhile.
     """
@@ -46,7 +41,7 @@ def ray_cluster(timeout_s: float) -> Iterator[None]:
 
 
 def on_this_node() -> NodeAffinitySchedulingStrategy:
-    """Where this process is, or nowhere."""
+    """Schedules a task or an actor on the node of this process, or not at all."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
@@ -55,51 +50,46 @@ def is_local() -> bool:
     return os.environ.get("RAY_ADDRESS", "local") in ("", "local")
 
 
-def await_room(
-    bundle: Resources, num_workers: int, timeout_s: float, stop_reason: StopReason
-) -> None:
-    """Waits until the cluster has room for `num_workers` times `bundle`.
+@dataclass(frozen=True, kw_only=True)
+class DriverEnv:
+    """Working directory and environment variables of a job's driver, for its workers."""
 
-    A cluster of this machine does not grow, so it is not waited for. Raises UserError that says
-    what there is, and Preempted.
-    """
-    room = sum(num_fitting(bundle, node["Resources"]) for node in ray.nodes() if node["Alive"])
-    if is_local():
-        if room < num_workers:
-            raise UserError(_no_room(bundle, num_workers, room))
-        return
-    try:
-        group = placement_group([dict(bundle)] * num_workers, strategy="PACK")
-    except ValueError as error:
-        raise UserError(
-            f"Ray cannot reserve runtime.resources_per_worker = {dict(bundle)}: {error}"
-        ) from None
-    try:
-        start_s = time.monotonic()
-        announced = False
-        while not group.wait(timeout_seconds=0.5):
-            waited_s = time.monotonic() - start_s
-            if reason := stop_reason():
-                raise Preempted(f"{reason} while waiting for room in the Ray cluster")
-            if waited_s > timeout_s:
-                raise UserError(
-                    f"{_no_room(bundle, num_workers, room)}; waited {timeout_s:g} s "
-                    "(runtime.join_timeout_s)"
-                )
-            if waited_s > _ANNOUNCE_S and not announced:
-                announced = True
-                text = _no_room(bundle, num_workers, room)
-                print(f"waiting up to {timeout_s:g} s: {text}", file=sys.stderr)
-    finally:
-        remove_placement_group(group)
+    program: str
+    """What was started there, for messages."""
+    folder: str
+    """Working directory, the same on all nodes."""
+    variables: Mapping[str, str]
+    """Environment variables that a worker gets where its node does not set them."""
+
+    @classmethod
+    def here(cls, program: str) -> Self:
+        """That of this process."""
+        return cls(program=program, folder=os.getcwd(), variables=variables("AWS_", "MLFLOW_"))
+
+    def apply(self) -> None:
+        """Sets both for this process. Raises UserError where its node has no such folder."""
+        for name, value in self.variables.items():
+            os.environ.setdefault(name, value)
+        try:
+            os.chdir(self.folder)
+        except OSError:
+            raise UserError(
+                f"node {socket.gethostname()} has no folder {self.folder}, where {self.program} "
+                "started; start it from a folder that all nodes share or have"
+            ) from None
+
+
+def variables(*prefixes: str) -> dict[str, str]:
+    """The environment variables of this process whose names begin with one of `prefixes`."""
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
 
 
 def _join(address: str, timeout_s: float) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
-        if host and port.isdigit():  # Ray itself would try for minutes, or end the process
+        if host and port.isdigit():  # Ray would try for minutes, or exit the process
             socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
-        # A job that `ray job submit` started has its workers' environment from there.
+        # `ray job submit` has set the environment of the workers.
         submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
         env = {} if submitted else {"env_vars": {"PYTHONPATH": _python_path()}}
         _init(address=address, runtime_env=env)
@@ -112,14 +102,14 @@ def _join(address: str, timeout_s: float) -> None:
 
 @contextmanager
 def _local_cluster() -> Iterator[None]:
-    ours = {
-        # A token of its own, instead of one that Ray would write into the home folder.
+    settings = {
+        # Without it Ray writes a token into the home folder.
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PYTHONPATH": _python_path(),
     }
-    before = {name: os.environ.get(name) for name in (*ours, "RAY_AUTH_MODE")}
-    os.environ.update(ours)
-    # Sockets need short paths, so not the folder that TMPDIR may name.
+    before = {name: os.environ.get(name) for name in (*settings, "RAY_AUTH_MODE")}
+    os.environ.update(settings)
+    # Paths of sockets must be short, so TMPDIR is not used.
     folder = tempfile.mkdtemp(prefix="sagan-lab-", dir="/tmp")
     try:
         _init(
@@ -148,22 +138,22 @@ def _local_cluster() -> Iterator[None]:
 
 def _init(**options: Any) -> None:
     try:
-        with _sigterm_kept():
+        with _sigterm_deferred():
             ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
-    except SystemExit:  # Ray's own handler, where another thread took the signal
+    except SystemExit:  # raised by Ray's handler when another thread received the signal
         raise Preempted("SIGTERM while Ray started") from None
 
 
 def _shutdown() -> None:
-    with _sigterm_kept():
+    with _sigterm_deferred():
         ray.shutdown()
 
 
 @contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    # Ray replaces the handler at both ends; the signal waits for the old one to be back.
-    # A cluster that is started meanwhile never hears it: a batch system that sends it to the whole
-    # group must not take Ray's processes from workers that save their state.
+def _sigterm_deferred() -> Iterator[None]:
+    # Ray replaces the handler; a signal meanwhile is delivered to the restored one. The blocked
+    # mask is inherited by a cluster that is started meanwhile: a batch system that signals the
+    # whole process group must not end Ray's processes while workers save their state.
     handler = signal.getsignal(signal.SIGTERM)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -176,18 +166,3 @@ def _sigterm_kept() -> Iterator[None]:
 def _python_path() -> str:
     root = str(Path(pipeline.__path__[0]).resolve().parent)
     return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-
-
-def _no_room(bundle: Resources, num_workers: int, room: int) -> str:
-    if is_local():
-        has = f"this machine has {resources_text(ray.cluster_resources())}"
-        cure = "name a larger cluster in RAY_ADDRESS"
-    else:
-        free = resources_text(ray.available_resources())
-        has = f"the Ray cluster has {resources_text(ray.cluster_resources())}, free are {free}"
-        cure = "add nodes"
-    return (
-        f"runtime.num_workers = {num_workers} of {resources_text(bundle)} each do not fit: {has}, "
-        f"room for {room} at most; lower runtime.num_workers or runtime.resources_per_worker, or "
-        f"{cure}"
-    )

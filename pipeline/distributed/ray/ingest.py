@@ -12,30 +12,29 @@ from ray.exceptions import RayTaskError
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask, make_shard
 from pipeline.data.ingest.workers import Runner
-from pipeline.distributed.ray.cluster import ray_cluster
-from pipeline.distributed.ray.driver_env import STORAGE, variables
+from pipeline.distributed.ray.cluster import ray_cluster, variables
 
 _MAX_FAILURES = 3
-_AHEAD = 2
-"""Tasks for each core that the cluster has; more would only fill its memory."""
+_TASKS_PER_CPU = 2
+"""Pending tasks per CPU of the cluster; more would only fill its memory."""
 
 
 def run_in_ray(timeout_s: float) -> Runner:
     """A runner on the cluster that RAY_ADDRESS names, or on one of this machine.
 
-    A task whose node is lost is started again. The runner raises UserError as a task does, and when
+    A task whose node is lost is run again. The runner raises UserError as a task does, and when
     no cluster answers within `timeout_s`.
     """
 
     def run(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
-        environment = variables(STORAGE)
+        environment = variables("AWS_")
         with ray_cluster(timeout_s):
             work = ray.remote(num_cpus=1, max_retries=_MAX_FAILURES)(_work)
             waiting = list(reversed(tasks))
             running: list[ray.ObjectRef] = []
             while waiting or running:
-                most = _AHEAD * int(ray.cluster_resources().get("CPU", 1)) or 1
-                while waiting and len(running) < most:
+                max_pending = _TASKS_PER_CPU * int(ray.cluster_resources().get("CPU", 1)) or 1
+                while waiting and len(running) < max_pending:
                     running.append(work.remote(waiting.pop(), environment))
                 done, running = ray.wait(running)
                 yield from map(_result, done)

@@ -2,7 +2,7 @@
 
 Ray starts the workers, restarts all of them when one fails, and joins them into a group of
 torch.distributed. Paths must mean the same on every node: a shared file system, or shards copied to
-one place on each and a mirror in S3 for the run folder. So must the working directory, against
+one place on each and a backup in S3 for the run folder. So must the working directory, against
 which relative ones are read.
 """
 
@@ -13,98 +13,98 @@ from typing import Any
 import ray
 
 from pipeline.config.params import Params
-from pipeline.core.errors import Preempted, UserError
-from pipeline.distributed.interruption import Interruption
-from pipeline.distributed.ray.cluster import StopReason, await_room, on_this_node, ray_cluster
-from pipeline.distributed.ray.driver_actor import Desk, News
-from pipeline.distributed.ray.driver_env import Origin
-from pipeline.distributed.ray.task import FitFailure, RayJob, Task
-from pipeline.distributed.work import Paths, Work
+from pipeline.core.errors import Preempted
+from pipeline.distributed.ray.cluster import DriverEnv, on_this_node, ray_cluster
+from pipeline.distributed.ray.driver_actor import DriverActor, JobStatus, RayJob
+from pipeline.distributed.ray.resources import await_resources, reserved
+from pipeline.distributed.stopping import Interruption
+from pipeline.distributed.work import Paths, StopReason, Work, raise_outcome
 
 _POLL_S = 0.25
-_MISTAKE_GRACE_S = 10.0  # for workers that do not notice one that another met alone
+_USER_ERROR_GRACE_S = 10.0  # for workers that wait in a collective for one that raised UserError
 
 
-def run_in_ray(job: RayJob, work: Work[Paths], params: Params, paths: Paths) -> None:
-    """Works on the cluster that RAY_ADDRESS names, or on one of this machine.
+def run_in_ray(work: Work[Paths], params: Params, paths: Paths, num_workers: int) -> None:
+    """Runs `work` on the cluster that RAY_ADDRESS names, or on one of this machine.
 
     Raises UserError and Preempted as the workers did, UserError when the cluster has less than the
-    job needs, and RuntimeError when the workers failed more than `max_failures` times. A SIGTERM or
-    SIGINT to this process makes the workers stop, after training with a checkpoint.
+    job needs, and RuntimeError when the workers failed more than `runtime.max_failures` times. A
+    SIGTERM or SIGINT to this process makes the workers stop, after training with a checkpoint.
     """
-    bundle = job.bundle
+    runtime = params.runtime
+    amounts = dict(runtime.resources_per_worker)
+    use_gpu = runtime.device == "cuda" or amounts.get("GPU", 0) > 0
+    bundle = worker_bundle(amounts, use_gpu)
     with (
         Interruption() as interruption,
-        ray_cluster(job.join_timeout_s),
+        ray_cluster(runtime.join_timeout_s),
         tempfile.TemporaryDirectory(prefix="sagan-lab-") as storage,
     ):
-        await_room(bundle, job.num_workers, job.join_timeout_s, interruption.reason)
-        desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=on_this_node()).remote()
-        task = Task(
-            desk=desk,
+        await_resources(bundle, num_workers, runtime.join_timeout_s, interruption.reason)
+        here = {"num_cpus": 0, "scheduling_strategy": on_this_node()}
+        driver = ray.remote(DriverActor).options(**here).remote()
+        job = RayJob(
             work=work,
             params=params,
             paths=paths,
-            use_gpu=job.use_gpu,
-            origin=Origin.here("the stage"),
+            num_workers=num_workers,
+            bundle=bundle,
+            use_gpu=use_gpu,
+            env=DriverEnv.here("the stage"),
+            driver=driver,
         )
-        # In a process of its own, which can be ended while it waits for something.
-        fit = (
-            ray.remote(_fit)
-            .options(num_cpus=0, max_retries=0, scheduling_strategy=on_this_node())
-            .remote(job, task, storage)
-        )
+        # In a process of its own, which can be killed while Ray Train waits for something.
+        trainer = ray.remote(_run_workers).options(max_retries=0, **here).remote(job, storage)
         try:
-            _watch(fit, desk, interruption.reason)
-            failure = ray.get(fit)
+            _watch(trainer, driver, interruption.reason)
+            failure = ray.get(trainer)
         finally:
-            news = _read(desk)
-            ray.cancel(fit, force=True)
-        news.raise_outcome()
-        _explain(failure, news, job)
+            status = _poll(driver)
+            ray.cancel(trainer, force=True)
+        raise_outcome(status.outcomes)
+        if failure is None and 0 in status.outcomes:
+            return
+        if status.num_failures > runtime.max_failures:
+            raise RuntimeError(
+                f"the workers failed more than runtime.max_failures = {runtime.max_failures} "
+                "times; their messages stand above"
+            )
+        raise failure or RuntimeError("Ray Train ended before the workers")
 
 
-def _fit(job: RayJob, task: Task, storage: str) -> FitFailure | None:
-    from pipeline.distributed.ray.trainer import fit  # takes seconds to import
+def worker_bundle(amounts: dict[str, float], use_gpu: bool) -> dict[str, float]:
+    """What a worker reserves: runtime.resources_per_worker, by default one GPU or else one CPU.
 
-    return fit(job, task, storage)
+    Raises UserError when that is nothing.
+    """
+    bundle = {"GPU": 1, **amounts} if use_gpu else amounts
+    return reserved(bundle, f"runtime.resources_per_worker = {amounts}")
 
 
-def _watch(fit: Any, desk: Any, stop_reason: StopReason) -> None:
-    asked = False
-    while not ray.wait([fit], timeout=_POLL_S)[0]:
-        news = _read(desk)
-        if news.mistake_age_s > _MISTAKE_GRACE_S:
-            news.raise_outcome()
+def _run_workers(job: RayJob, storage: str) -> Exception | None:
+    from pipeline.distributed.ray.train_group import run_workers  # takes seconds to import
+
+    return run_workers(job, storage)
+
+
+def _watch(trainer: Any, driver: Any, stop_reason: StopReason) -> None:
+    has_requested = False
+    while not ray.wait([trainer], timeout=_POLL_S)[0]:
+        status = _poll(driver)
+        if status.user_error_age_s > _USER_ERROR_GRACE_S:
+            raise_outcome(status.outcomes)
         reason = stop_reason()
-        if reason is not None and not news.is_training and not news.outcomes:
+        if reason is not None and not status.is_running and not status.outcomes:
             raise Preempted(f"{reason} while no worker was at work; run the same command to go on")
-        if reason is not None and not asked:
-            asked = True
-            desk.ask_to_stop.remote(reason)
+        if reason is not None and not has_requested:
+            has_requested = True
+            driver.request_stop.remote(reason)
 
 
-def _read(desk: Any) -> News:
-    news: News = ray.get(desk.read.remote())
-    for line in news.lines:
+def _poll(driver: Any) -> JobStatus:
+    status: JobStatus = ray.get(driver.poll.remote())
+    for line in status.stderr:
         print(line, file=sys.stderr, flush=True)
-    for line in news.results:
+    for line in status.stdout:
         print(line, flush=True)
-    return news
-
-
-def _explain(failure: FitFailure | None, news: News, job: RayJob) -> None:
-    if failure is None and 0 in news.outcomes:
-        return
-    if news.num_failures > job.max_failures:
-        raise RuntimeError(
-            f"the workers failed more than runtime.max_failures = {job.max_failures} times; "
-            "their messages stand above"
-        )
-    if failure is not None and failure.is_lack_of_room:
-        raise UserError(
-            f"the Ray cluster had no room for {job.num_workers} workers of {job.bundle} within "
-            f"{job.join_timeout_s:g} s (runtime.join_timeout_s), {job.max_failures + 1} times in a "
-            "row; add nodes and run the same command to go on"
-        )
-    raise RuntimeError("Ray Train gave up" if failure is None else failure.text)
+    return status
