@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.shards.verify import verify_shards
-from tests.data.remote_folder import remote_folder
-from tests.data.shard_folder import write_folder
-from tests.storage.s3_server import SECRET, serve_s3
 from tests.support.project import ROOT
+from tests.support.remote_folder import remote_folder
+from tests.support.s3_server import SECRET, serve_s3
+from tests.support.shard_folder import write_folder
 
 # What the stages leave, but for the shards: DVC does not look into it.
 OUTPUTS = {

@@ -4,7 +4,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from stages.entry import run_stage
+from tests.support.processes import free_port
 
 # Forked by a process that has imported all, which takes longer than most of these jobs.
 _FORKS = multiprocessing.get_context("forkserver")
@@ -29,13 +29,6 @@ class Worker:
 
     process: BaseProcess
     log: Path
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def start(

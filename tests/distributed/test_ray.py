@@ -15,8 +15,8 @@ from pipeline.distributed.ray.driver_actor import DriverActor
 from pipeline.distributed.ray.job import worker_bundle
 from pipeline.distributed.work import WorkerOutcome, raise_outcome
 from tests.distributed.job import newest_state
-from tests.distributed.ray_nodes import RayNodes, is_listening, kill_tree
 from tests.support.processes import Project, wait_for
+from tests.support.ray_nodes import kill_tree
 
 PATIENCE_S = 300
 
@@ -44,21 +44,6 @@ def undisturbed(make_project):
     project = make_project("undisturbed", launcher="inprocess", num_workers=1)
     project.finish()
     return newest_state(project.folder)
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with RayNodes() as nodes:
-        wait_for(lambda: is_listening(nodes.address))
-        yield nodes
-
-
-@pytest.fixture
-def joined(cluster, monkeypatch):
-    """The cluster, with the environment that makes the stage join it."""
-    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    return cluster
 
 
 @pytest.fixture
@@ -201,14 +186,14 @@ def test_mistake_in_a_worker_is_no_failure(make_project, joined, start):
     assert "Traceback" not in output
 
 
-def test_lost_node(make_project, undisturbed, joined, start):
-    node = joined.add(num_cpus=1)
-    tenant = joined.add_tenant()  # so that each node has room for one worker
+def test_lost_node(make_project, undisturbed, joined_alone, start):
+    node = joined_alone.add(num_cpus=1)
+    other_job = joined_alone.add_other_job()  # so that each node has room for one worker
     project = make_project("lost")
     process = start(project)
     wait_for(project.checkpoints, PATIENCE_S)
     assert len(_workers(psutil.Process(node.pid).children(recursive=True))) == 1
-    tenant.stdin.close()
+    other_job.stdin.close()
     kill_tree(node)
     assert newest_state(project.folder)["nimg"] < 800
     code, output = _end(process)
@@ -222,7 +207,7 @@ def test_killed_driver_leaves_no_workers(make_project, joined, start, tmp_path, 
     project = make_project("orphans")
     process = start(project)
     wait_for(project.checkpoints, PATIENCE_S)
-    workers = _workers(joined.context())
+    workers = _workers(joined.processes())
     assert len(workers) == 2
     process.kill()
     process.wait()

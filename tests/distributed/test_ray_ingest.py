@@ -11,10 +11,9 @@ from PIL import Image
 from pipeline.data.ingest.dataset import write_dataset
 from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.sources.select import open_source
-from tests.data.photographs import encoded, photograph
-from tests.distributed.ray_nodes import RayNodes, is_listening
-from tests.support.processes import wait_for
+from tests.support.photographs import encoded, photograph
 from tests.support.project import ROOT
+from tests.support.ray_nodes import RayNodes
 
 
 def _write_photos(folder: Path) -> None:
@@ -42,12 +41,13 @@ def _run(folder: Path, runtime: str, **environment: str) -> subprocess.Completed
 
 
 @pytest.mark.parametrize("way", ["launcher: ray", "RAY_ADDRESS"])
-def test_ray_writes_what_one_process_writes(tmp_path: Path, way: str) -> None:
+def test_ray_writes_what_one_process_writes(
+    tmp_path: Path, cluster: RayNodes, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     _write_photos(tmp_path / "photos")
     if way == "RAY_ADDRESS":
-        with RayNodes() as nodes:
-            wait_for(lambda: is_listening(nodes.address))
-            run = _run(tmp_path, "{}", RAY_ADDRESS=nodes.address, RAY_AUTH_MODE="disabled")
+        cluster.connect(monkeypatch)
+        run = _run(tmp_path, "{}")
     else:
         run = _run(tmp_path, "{launcher: ray}")
     assert run.returncode == 0, run.stderr

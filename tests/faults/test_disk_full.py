@@ -11,7 +11,7 @@ from pipeline.runs.backup import RunMirror
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.checkpoint_files import Retention
 from pipeline.storage.s3 import S3Folder
-from tests.storage.s3_server import serve_s3
+from tests.support.s3_server import serve_s3
 
 KEY = "k" * 64
 

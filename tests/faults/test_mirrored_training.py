@@ -12,9 +12,9 @@ from pipeline.runs.backup_files import complete_nimgs
 from pipeline.storage.s3 import S3Folder
 from tests.faults.attempt import Attempt, configure, newest_intact
 from tests.faults.frozen import frozen, poll
-from tests.runs.test_session import assert_equal_weights
-from tests.storage.s3_server import FaultyS3, serve_s3
 from tests.support.processes import COMMAND, Project, wait_for
+from tests.support.s3_server import FaultyS3, serve_s3
+from tests.support.weights import assert_equal_weights
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from tests.faults.attempt import (
     newest_intact,
 )
 from tests.faults.frozen import frozen, poll
-from tests.runs.test_session import assert_equal_weights
-from tests.storage.s3_server import FaultyS3, serve_s3
 from tests.support.processes import COMMAND, Project, wait_for
+from tests.support.s3_server import FaultyS3, serve_s3
+from tests.support.weights import assert_equal_weights
 
 BATCH = 8
 INTERVAL = 3 * BATCH  # images between checkpoints

@@ -14,8 +14,8 @@ from pipeline.runs.backup import RunMirror
 from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.checkpoint_files import Retention
 from pipeline.storage.s3 import S3Folder
-from tests.storage.s3_server import PART, serve_s3
 from tests.support.project import ROOT
+from tests.support.s3_server import PART, serve_s3
 
 RETENTION = Retention(keep=2, interval_nimg=100)
 
@@ -25,7 +25,7 @@ import os, pathlib, sys
 from pipeline.storage.s3 import S3Folder
 from pipeline.runs.checkpoint_files import Retention
 from pipeline.runs.backup import RunMirror
-from tests.storage.s3_server import QUICK
+from tests.support.s3_server import QUICK
 
 folder = S3Folder("s3://a-bucket", QUICK)
 for line in sys.stdin:

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from tests.runs.test_session import assert_equal_weights
-from tests.storage.s3_server import serve_s3
 from tests.support.processes import COMMAND, environment
+from tests.support.s3_server import serve_s3
+from tests.support.weights import assert_equal_weights
 
 
 def _run(project, *command):

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.runs.test_session import assert_equal_weights
 from tests.support.processes import COMMAND, environment, wait_for
+from tests.support.weights import assert_equal_weights
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,9 @@ import boto3
 import pytest
 import yaml
 
-from tests.distributed.job import free_port
-from tests.storage.s3_server import serve_s3
-from tests.support.processes import wait_for
+from tests.support.processes import free_port, wait_for
 from tests.support.project import ROOT
+from tests.support.s3_server import serve_s3
 
 FOLDER = ROOT / "infra" / "mlflow"
 SERVICES = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]

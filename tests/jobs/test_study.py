@@ -18,9 +18,9 @@ from pipeline.search.cost import estimate
 from pipeline.search.plan import make_study
 from pipeline.tracking.jsonl import JsonlTracker
 from stages.entry import run_stage
-from tests.search.studies import SMALL, section
 from tests.support.processes import environment
 from tests.support.project import ROOT
+from tests.support.studies import SMALL, section
 
 
 @pytest.fixture(scope="module")

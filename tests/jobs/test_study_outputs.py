@@ -12,8 +12,8 @@ from pipeline.jobs.study_outputs import present
 from pipeline.search.outcomes import write_outcomes
 from pipeline.search.recommendation import apply_to, recommendation
 from pipeline.search.study_folder import STUDY_NAME
-from tests.reporting.studies.study_folders import falling, write_attention, write_study, write_ttur
 from tests.support.project import ROOT
+from tests.support.study_folders import falling, write_attention, write_study, write_ttur
 
 PARAMS = """\
 # Of the test.

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.reporting.build import build_report
-from tests.reporting.stage_outputs import write_stage_outputs
+from tests.support.stage_outputs import write_stage_outputs
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from pipeline.reporting.build import build_report
-from tests.reporting.browser import needs_chromium, visit
-from tests.reporting.stage_outputs import write_shards, write_stage_outputs
 from tests.reporting.test_page import NASTY
+from tests.support.browser import needs_chromium, visit
+from tests.support.stage_outputs import write_shards, write_stage_outputs
 
 pytestmark = needs_chromium
 

@@ -15,9 +15,9 @@ from pipeline.data.sources.select import open_source
 from pipeline.reporting.build import build_report
 from pipeline.reporting.data_section import data_section
 from pipeline.storage.digest import digest_json
-from tests.data.photographs import encoded, photograph
-from tests.reporting.stage_outputs import write_stage_outputs
 from tests.reporting.test_page import Page
+from tests.support.photographs import encoded, photograph
+from tests.support.stage_outputs import write_stage_outputs
 
 NASTY = "<script>alert(1)<script>"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
 from pipeline.reporting.build import build_report
-from tests.reporting.stage_outputs import write_shards, write_stage_outputs
+from tests.support.stage_outputs import write_shards, write_stage_outputs
 
 NASTY = (
     "<script>alert(1)</script>",

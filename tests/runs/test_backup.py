@@ -15,7 +15,7 @@ from pipeline.runs.checkpoint import Checkpoints
 from pipeline.runs.checkpoint_files import Retention
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_errors import S3UnavailableError
-from tests.storage.s3_server import serve_s3
+from tests.support.s3_server import serve_s3
 
 RETENTION = Retention(keep=2, interval_nimg=100)
 KEY = "k" * 64

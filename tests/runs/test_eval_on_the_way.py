@@ -19,8 +19,8 @@ from pipeline.runs.run_output import Evaluate
 from pipeline.runs.session import Session, SessionPaths, run_session
 from pipeline.tracking.jsonl import STATS_NAME, JsonlTracker, read_stats
 from pipeline.training.generator import load_generator
-from tests.runs.test_session import assert_equal_weights
 from tests.support.tiny_run import RUNTIME, TINY
+from tests.support.weights import assert_equal_weights
 
 KEY = "fid2k_dataset_cnn"
 

@@ -2,27 +2,15 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from pipeline import load_generator
 from pipeline.core.errors import Preempted, UserError
 from pipeline.tracking.jsonl import read_stats
 from tests.support.tiny_run import RUNTIME, TINY
-
-
-def weights(out: Path, name: str = "generator") -> dict[str, torch.Tensor]:
-    return load_file(out / f"{name}.safetensors")
-
-
-def assert_equal_weights(a: Path, b: Path) -> None:
-    for name in ("generator", "generator-raw"):
-        first, second = weights(a, name), weights(b, name)
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[key], second[key]) for key in first)
+from tests.support.weights import assert_equal_weights, weights
 
 
 def test_export_is_self_describing(run, digits):

@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.search.journal import Journal, read_journal
 from pipeline.search.study_folder import open_study_folder
-from tests.search.conftest import end
+from tests.support.study_project import end
 
 REPORTS_KIMG = [0.08, 0.16, 0.24, 0.32, 0.4, 0.48]
 

@@ -8,7 +8,7 @@ from pipeline.search.history import fold
 from pipeline.search.journal import Journal, read_journal
 from pipeline.search.recorder import Recorder
 from pipeline.search.schedulers import Halving
-from tests.search.studies import study, trial_events
+from tests.support.studies import study, trial_events
 
 
 class _RaysTrial:

@@ -14,8 +14,8 @@ from pipeline.search.history import fold
 from pipeline.search.journal import Journal, read_journal
 from pipeline.search.recorder import Recorder
 from pipeline.search.schedulers import Halving
-from tests.search.conftest import METRIC
-from tests.search.studies import study
+from tests.support.studies import study
+from tests.support.study_project import METRIC
 
 HALVING = {
     "space": {"train.g_lr": {"loguniform": [1e-4, 1e-2]}},

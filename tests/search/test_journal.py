@@ -6,7 +6,7 @@ from pipeline.core.errors import UserError
 from pipeline.search.history import Report, fold
 from pipeline.search.journal import Journal, read_journal
 from pipeline.search.results import config_results
-from tests.search.studies import trial_events
+from tests.support.studies import trial_events
 
 
 def test_a_torn_line_is_cut_off(tmp_path):

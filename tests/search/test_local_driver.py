@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from pipeline.tracking.connection import connect
-from tests.search.conftest import end, trial_processes
 from tests.support.processes import wait_for
+from tests.support.study_project import end, trial_processes
 
 RATES = [1e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3]
 pytestmark = pytest.mark.filterwarnings(

@@ -7,8 +7,8 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.search.plan import Request, find_section, make_study
 from pipeline.search.space import corners
-from tests.search.studies import RATES, SMALL, section
 from tests.support.project import ROOT
+from tests.support.studies import RATES, SMALL, section
 
 
 @pytest.fixture(scope="module")

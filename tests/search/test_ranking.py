@@ -5,7 +5,7 @@ import pytest
 from pipeline.search.history import fold
 from pipeline.search.ranking import difference, values_of
 from pipeline.search.results import config_results
-from tests.search.studies import trial_events
+from tests.support.studies import trial_events
 
 
 def _configs(*values):

@@ -8,7 +8,7 @@ from pipeline.config.search import Range
 from pipeline.search.history import fold
 from pipeline.search.proposals import num_configs, propose
 from pipeline.search.space import corners, grid_points, random_point, rounded
-from tests.search.studies import RATES, study, trial_events
+from tests.support.studies import RATES, study, trial_events
 
 CHOICES = {"a": Range(grid=[1, 2, 3]), "b": Range(choice=["x", None])}
 

@@ -6,8 +6,8 @@ import signal
 import psutil
 import pytest
 
-from tests.distributed.ray_nodes import kill_tree
-from tests.search.conftest import METRIC, end, trial_processes
+from tests.support.ray_nodes import kill_tree
+from tests.support.study_project import METRIC, end, trial_processes
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,12 @@ def test_killed_and_stopped_driver(make_project, undisturbed, joined):
         assert os.stat(f"{run_dirs[id]}/stats.jsonl") == before
 
 
-def test_lost_worker_and_lost_node(make_project, undisturbed, joined):
-    node = joined.add(num_cpus=2)
+def test_lost_worker_and_lost_node(make_project, undisturbed, joined_alone):
+    node = joined_alone.add(num_cpus=2)
     project = make_project("lost", workers_per_trial=2)
     process = project.start()
     project.wait_for(lambda: project.events("report"))
-    peers = trial_processes(joined.context(), "_peer")
+    peers = trial_processes(joined_alone.processes(), "_peer")
     peers[0].kill()
     count = len(project.events("report"))
     project.wait_for(lambda: len(project.events("report")) > count + 1)

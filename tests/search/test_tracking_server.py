@@ -3,9 +3,9 @@
 import pytest
 
 from pipeline.tracking.connection import connect
-from tests.search.conftest import METRIC
-from tests.tracking.conftest import Server
-from tests.tracking.runs import points
+from tests.support.mlflow_server import Server
+from tests.support.study_project import METRIC
+from tests.support.tracked_runs import points
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",

@@ -13,7 +13,7 @@ from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.tracking.connection import connect
 from pipeline.training.snapshot import write_snapshot
-from tests.reporting.stage_outputs import write_stage_outputs
+from tests.support.stage_outputs import write_stage_outputs
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = (

@@ -14,8 +14,8 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
-from tests.evaluation.external.containers import write_flat, write_npz
 from tests.evaluation.subjects import write_stripes
+from tests.support.image_containers import write_flat, write_npz
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,8 +15,8 @@ from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.select import open_source
 from stages.shard import main
-from tests.data.photographs import encoded, photograph
-from tests.storage.s3_server import SECRET, serve_s3
+from tests.support.photographs import encoded, photograph
+from tests.support.s3_server import SECRET, serve_s3
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.storage.s3 import S3Folder, S3Object
 from pipeline.storage.s3_errors import S3DamagedError
-from tests.storage.s3_server import PART, QUICK, serve_s3
+from tests.support.s3_server import PART, QUICK, serve_s3
 
 
 @pytest.fixture(scope="module")

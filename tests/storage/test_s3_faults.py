@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_errors import S3AnswerError, S3DamagedError, S3UnavailableError
-from tests.storage.s3_server import PART, QUICK, SECRET, serve_s3
+from tests.support.s3_server import PART, QUICK, SECRET, serve_s3
 
 PASSING = [
     "500 InternalError",

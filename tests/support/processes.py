@@ -1,7 +1,8 @@
-"""A project folder in which the real train stage runs as a process of its own."""
+"""Processes of the real program: the train stage in a project folder, and waiting for them."""
 
 import copy
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,13 @@ def environment() -> dict[str, str]:
     """This process's environment with the project importable and its Python first."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
+    """A TCP port of this machine that is not in use."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 240) -> None:

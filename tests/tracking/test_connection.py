@@ -9,6 +9,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.tracking.connection import reason, resolve_uri, without_credentials
 from pipeline.tracking.run_identity import flatten
+from tests.support.processes import environment
 
 PROGRAM = """
 import sys
@@ -26,21 +27,20 @@ tracker.close("finished")
 """
 
 
-def test_four_processes_at_once_on_a_fresh_store(tmp_path, project_environment):
-    environment = project_environment | {"MLFLOW_TRACKING_URI": ""}
-    context = [
+def test_four_processes_at_once_on_a_fresh_store(tmp_path):
+    processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, f"run{i}"],
             cwd=tmp_path,
-            env=environment,
+            env=environment() | {"MLFLOW_TRACKING_URI": ""},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
         for i in range(4)
     ]
-    outputs = [process.communicate(timeout=240)[0].decode() for process in context]
+    outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
     assert outputs == [""] * 4
-    assert [process.returncode for process in context] == [0] * 4
+    assert [process.returncode for process in processes] == [0] * 4
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         counted = store.execute(
             "select r.name, r.status, count(*) from metrics m join runs r using (run_uuid) "

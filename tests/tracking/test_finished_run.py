@@ -18,7 +18,7 @@ from pipeline.tracking.finished_run import open_run
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.training.generator import load_generator
 from pipeline.training.snapshot import write_snapshot
-from tests.tracking.runs import image_steps, points, report, the_run, track
+from tests.support.tracked_runs import image_steps, points, report, the_run, track
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.tracking.connection import connect
 from pipeline.tracking.jsonl import read_stats
-from tests.tracking.runs import DATASET, image_steps, points, the_run, track
+from tests.support.tracked_runs import DATASET, image_steps, points, the_run, track
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",

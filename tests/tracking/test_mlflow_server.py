@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.tracking.runs import image_steps, points, report, start, the_run, track
+from tests.support.tracked_runs import image_steps, points, report, start, the_run, track
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",

@@ -8,7 +8,7 @@ from pipeline.tracking.connection import connect
 from pipeline.tracking.study import StudySummary, TrialRun, sync_study
 from pipeline.tracking.study_runs import prepare_experiment, retire_trials, run_id_of
 from pipeline.tracking.study_view import VIEW_TAG, study_view, view_address
-from tests.tracking.runs import points, report, start
+from tests.support.tracked_runs import points, report, start
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",

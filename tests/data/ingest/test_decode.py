@@ -12,7 +12,7 @@ from pipeline.data.ingest.decode import UndecodableError, decode, pillow_warning
 from pipeline.data.ingest.jpeg import jpeg_square
 from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.ingest.square import FILTERS
-from tests.data.photographs import encoded, photograph
+from tests.support.photographs import encoded, photograph
 
 RGB = Image.fromarray(photograph(500, 375))
 SIXTEEN = Image.fromarray(np.asarray(RGB.convert("L")).astype(np.uint16) * 257)

@@ -15,7 +15,7 @@ from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.arrays import array_source
 from pipeline.data.sources.select import open_source
-from tests.data.photographs import encoded, photograph
+from tests.support.photographs import encoded, photograph
 
 RECIPE = Recipe(resolution=32, channels=3)
 

@@ -23,7 +23,7 @@ from pipeline.data.ingest.workers import Runner, run_here, run_in_processes, run
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.select import open_source
 from pipeline.storage.locks import locked
-from tests.data.photographs import encoded, photograph
+from tests.support.photographs import encoded, photograph
 from tests.support.project import ROOT
 
 RECIPE = Recipe(resolution=64, channels=3)

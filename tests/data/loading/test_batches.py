@@ -13,7 +13,7 @@ from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.block_order import GlobalOrder
 from pipeline.data.loading.order import rows_at
 from pipeline.data.shards.reader import Rows, open_dataset
-from tests.data.shard_folder import write_folder
+from tests.support.shard_folder import write_folder
 
 
 @pytest.fixture(autouse=True, params=[1, 1 << 20], ids=["alone", "in groups"])

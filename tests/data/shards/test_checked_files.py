@@ -12,7 +12,7 @@ from pipeline.data.shards.checked_files import CheckedFiles
 from pipeline.data.shards.manifest import ShardEntry, read_manifest
 from pipeline.data.shards.reader import open_dataset
 from pipeline.storage.digest import sha256_file
-from tests.data.shard_folder import write_folder
+from tests.support.shard_folder import write_folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.shards.mapped_images import MappedImages
 from pipeline.data.shards.reader import Rows
-from tests.data.shard_folder import Written, write_folder
+from tests.support.shard_folder import Written, write_folder
 
 SIZES = [7, 30, 1, 12, 12, 25, 3, 40, 9, 11]
 SHAPE = (4, 4, 3)

@@ -14,7 +14,7 @@ from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.shards.shard_file import open_shard, write_shard
 from pipeline.storage.digest import digest_json
-from tests.data.shard_folder import write_folder
+from tests.support.shard_folder import write_folder
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.block_order import BlockOrder, GlobalOrder
 from pipeline.data.shards.manifest import Manifest, Split, read_manifest, write_manifest
 from pipeline.data.shards.reader import Rows
-from tests.data.shard_folder import make_manifest, write_folder
+from tests.support.shard_folder import make_manifest, write_folder
 
 NUM_SHARDS, SHARD_ROWS, WINDOW = 100_000, 10_000, 8
 SHAPE, NUM_CLASSES = (1, 1, 1), 10

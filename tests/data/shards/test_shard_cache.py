@@ -19,10 +19,10 @@ from pipeline.data.shards.upload import upload_shards
 from pipeline.storage.digest import sha256_file
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_errors import S3DamagedError, S3UnavailableError
-from tests.data.remote_folder import remote_folder
-from tests.data.shard_folder import write_folder
-from tests.storage.s3_server import SECRET, FaultyS3, serve_s3
 from tests.support.project import ROOT
+from tests.support.remote_folder import remote_folder
+from tests.support.s3_server import SECRET, FaultyS3, serve_s3
+from tests.support.shard_folder import write_folder
 
 NUM_SHARDS = 8
 

@@ -19,9 +19,9 @@ from pipeline.data.shards.shard_cache import ShardCache
 from pipeline.data.shards.streaming import open_anywhere, open_streamed
 from pipeline.data.shards.upload import upload_shards
 from pipeline.storage.s3 import S3Folder
-from tests.data.remote_folder import remote_folder
-from tests.data.shard_folder import Written, write_folder
-from tests.storage.s3_server import SECRET, FaultyS3, serve_s3
+from tests.support.remote_folder import remote_folder
+from tests.support.s3_server import SECRET, FaultyS3, serve_s3
+from tests.support.shard_folder import Written, write_folder
 
 NUM_SHARDS, SHARD_ROWS, WINDOW = 12, 200, 3
 

@@ -11,9 +11,9 @@ from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.shards.streaming import fetch_manifest
 from pipeline.data.shards.upload import Uploaded, upload_shards
 from pipeline.storage.s3 import S3Folder
-from tests.data.remote_folder import PATIENT, remote_folder
-from tests.data.shard_folder import write_folder
-from tests.storage.s3_server import SECRET, FaultyS3, serve_s3
+from tests.support.remote_folder import PATIENT, remote_folder
+from tests.support.s3_server import SECRET, FaultyS3, serve_s3
+from tests.support.shard_folder import write_folder
 
 NUM_SHARDS = 6
 

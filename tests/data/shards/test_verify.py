@@ -15,8 +15,8 @@ from pipeline.data.shards.manifest import identity_digest, read_manifest, write_
 from pipeline.data.shards.shard_file import write_shard
 from pipeline.data.shards.verify import verify_shards
 from pipeline.storage.digest import sha256_file
-from tests.data.shard_folder import write_folder
 from tests.support.project import ROOT
+from tests.support.shard_folder import write_folder
 
 NUM_FLIPS = 10_000
 

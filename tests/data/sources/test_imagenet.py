@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from pipeline.core.errors import UserError
 from pipeline.data.sources.select import open_source
-from tests.data.photographs import encoded
+from tests.support.photographs import encoded
 
 SYNSETS = ("n01440764", "n02012849", "n03126707")
 TEXT = "n01440764 tench, Tinca tinca\nn02012849 crane\nn03126707 crane\nn09999999 unused\n"

@@ -15,7 +15,7 @@ from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.sources.select import open_source
 from pipeline.data.sources.source import Unreadable
-from tests.data.photographs import encoded
+from tests.support.photographs import encoded
 
 ODD_NAMES = ("<script>alert(1)</script>", "../../etc/passwd", "\U0001f431", "x" * 300, "CON", "")
 

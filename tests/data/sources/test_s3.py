@@ -14,8 +14,8 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.data.sources.select import open_source
 from pipeline.data.sources.source import Unreadable
-from tests.data.photographs import encoded
-from tests.storage.s3_server import FaultyS3, serve_s3
+from tests.support.photographs import encoded
+from tests.support.s3_server import FaultyS3, serve_s3
 
 TEXT = b"n01440764 tench, Tinca tinca\nn02012849 crane\n"
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.data.sources.select import open_source
-from tests.data.photographs import encoded
+from tests.support.photographs import encoded
 
 
 def _jpeg(value: int) -> bytes:

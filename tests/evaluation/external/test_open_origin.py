@@ -14,7 +14,8 @@ from pipeline.evaluation.external.image_set import ImageSet
 from pipeline.evaluation.external.labelling import number_classes
 from pipeline.evaluation.external.open_origin import open_origin
 from pipeline.evaluation.external.survey import survey
-from tests.evaluation.external.containers import (
+from tests.evaluation.subjects import write_stripes
+from tests.support.image_containers import (
     WRITERS,
     write_by_class,
     write_fixed,
@@ -22,8 +23,7 @@ from tests.evaluation.external.containers import (
     write_npy,
     write_npz,
 )
-from tests.evaluation.subjects import write_stripes
-from tests.storage.s3_server import FaultyS3, serve_s3
+from tests.support.s3_server import FaultyS3, serve_s3
 
 NAMES = ("left", "middle", "right")
 

@@ -18,7 +18,7 @@ from pipeline.evaluation.metrics.frechet import fid
 from pipeline.evaluation.metrics.moments import Moments
 from pipeline.evaluation.metrics.scores import inception_score
 from tests.evaluation.conftest import Prepared
-from tests.evaluation.external.containers import (
+from tests.support.image_containers import (
     write_by_class,
     write_flat,
     write_hub,

@@ -12,8 +12,8 @@ from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.evaluation.external.image_set import ImageSet, recipe_like
 from pipeline.evaluation.external.open_origin import open_origin
 from pipeline.evaluation.external.survey import Survey, one_size, survey
-from tests.evaluation.external.containers import png
 from tests.evaluation.subjects import write_stripes
+from tests.support.image_containers import png
 
 
 def _noise(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:

@@ -15,7 +15,7 @@ from pipeline.evaluation.extractors.weights_file import fetch_from_s3
 from pipeline.storage.digest import sha256_file
 from pipeline.storage.s3_address import parse_s3_address
 from pipeline.storage.s3_client import S3Limits, open_client
-from tests.storage.s3_server import FaultyS3, serve_s3
+from tests.support.s3_server import FaultyS3, serve_s3
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.reporting.studies.build import write_study_page
-from tests.reporting.browser import needs_chromium, visit
-from tests.reporting.studies.study_folders import write_attention, write_ttur
+from tests.support.browser import needs_chromium, visit
+from tests.support.study_folders import write_attention, write_ttur
 
 pytestmark = needs_chromium
 

@@ -10,7 +10,7 @@ from pipeline.reporting.paper import read_published
 from pipeline.reporting.studies.build import write_study_page
 from pipeline.reporting.studies.paper_order import paper_orders
 from pipeline.search.results import study_results
-from tests.reporting.studies.study_folders import (
+from tests.support.study_folders import (
     IMAGENET,
     falling,
     write_attention,

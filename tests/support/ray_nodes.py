@@ -1,7 +1,7 @@
 """Ray nodes as processes of this machine, each with an address of the loopback net.
 
-`python -m tests.distributed.ray_nodes ADDRESS` is another tenant: it waits for two nodes and then
-holds one CPU of the first until its input ends.
+`python -m tests.support.ray_nodes ADDRESS` is another job of the cluster: it waits for two nodes
+and then reserves one CPU of the first until its input ends.
 """
 
 import os
@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
-from tests.distributed.job import free_port
+from tests.support.processes import free_port, wait_for
 from tests.support.project import ROOT
 
 HEAD_IP = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outer address
@@ -33,33 +35,39 @@ class RayNodes:
 
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="rn-", dir="/tmp")
-        self._context: list[subprocess.Popen] = []
+        self._started: list[subprocess.Popen] = []
         port = free_port()
         self.address = f"{HEAD_IP}:{port}"
         """For RAY_ADDRESS."""
         self._start("--head", f"--port={port}", "--include-dashboard=false", "--num-cpus=2")
 
     def __enter__(self) -> "RayNodes":
+        wait_for(lambda: _is_listening(self.address))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for process in self._context:
+        for process in self._started:
             kill_tree(process)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def context(self) -> list[psutil.Process]:
-        """All of the cluster."""
-        nodes = [psutil.Process(p.pid) for p in self._context if p.poll() is None]
+    def connect(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Sets the environment that makes a command connect to the cluster."""
+        monkeypatch.setenv("RAY_ADDRESS", self.address)
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the cluster."""
+        nodes = [psutil.Process(p.pid) for p in self._started if p.poll() is None]
         return [child for node in nodes for child in node.children(recursive=True)]
 
     def add(self, num_cpus: int) -> subprocess.Popen:
         """Starts another node; to be ended by `kill_tree`."""
         return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
 
-    def add_tenant(self) -> subprocess.Popen:
-        """Another job, as the module's text says; returns when it has its CPU."""
-        tenant = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.distributed.ray_nodes", self.address],
+    def add_other_job(self) -> subprocess.Popen:
+        """Starts another job, as the module docstring says; returns when it has its CPU."""
+        job = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.support.ray_nodes", self.address],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,
@@ -67,13 +75,13 @@ class RayNodes:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._context.append(tenant)
-        assert tenant.stdout is not None
-        assert tenant.stdout.readline() == "held\n"
-        return tenant
+        self._started.append(job)
+        assert job.stdout is not None
+        assert job.stdout.readline() == "held\n"
+        return job
 
     def _start(self, *options: str) -> subprocess.Popen:
-        number = len(self._context) + 2
+        number = len(self._started) + 2
         log = Path(self._folder, f"node-{number}.log")
         with open(log, "w") as output:
             process = subprocess.Popen(
@@ -87,7 +95,7 @@ class RayNodes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._context.append(process)
+        self._started.append(process)
         return process
 
 
@@ -114,7 +122,7 @@ def kill_tree(process: subprocess.Popen) -> None:
             stream.close()
 
 
-def is_listening(address: str) -> bool:
+def _is_listening(address: str) -> bool:
     """Whether a TCP server answers."""
     host, port = address.split(":")
     try:
@@ -122,6 +130,28 @@ def is_listening(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RayNodes]:
+    """A Ray cluster of one node with two CPUs."""
+    with RayNodes() as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def joined(cluster: RayNodes, monkeypatch: pytest.MonkeyPatch) -> RayNodes:
+    """The cluster, with the environment that makes a command connect to it."""
+    cluster.connect(monkeypatch)
+    return cluster
+
+
+@pytest.fixture
+def joined_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayNodes]:
+    """As `joined`, with a cluster of its own, for a test that kills nodes."""
+    with RayNodes() as nodes:
+        nodes.connect(monkeypatch)
+        yield nodes
 
 
 def _hold(address: str) -> None:

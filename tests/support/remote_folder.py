@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import parse_s3_address
 from pipeline.storage.s3_client import S3Limits, open_client
-from tests.storage.s3_server import PART, FaultyS3
+from tests.support.s3_server import PART, FaultyS3
 
 PATIENT = S3Limits(connect_s=10, read_s=30, attempts=4, part_bytes=PART)
 
