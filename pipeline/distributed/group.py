@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -12,6 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.distributed.context import DistContext
 
 _GRACE_S = 5.0
+_RELEASE_S = 0.1
 
 
 def is_described() -> bool:
@@ -52,6 +54,9 @@ def process_group(
     try:
         yield context
     finally:
+        # The threads of Gloo drop their last work only while they hold the GIL. If DDP is freed, or
+        # Python exits, before that, the process hangs or aborts.
+        time.sleep(_RELEASE_S)
         dist.destroy_process_group()
 
 
