@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.host_copy import HostCopy
+from pipeline.runs.checkpoint_writer import HostCopy
+from pipeline.runs.checkpoints import Checkpoints
 
 _STEP_SIZE = 512  # of the square matrices whose product stands for a training step
 

@@ -25,7 +25,7 @@ from pipeline.core.allocator import keep_freed_memory
 from pipeline.data.loading.batches import Batches
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.stopping import Interruption
-from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.progress import Progress
 from pipeline.runs.run_output import RunOutputs
 from pipeline.runs.settings import describe_system, runtime_settings

@@ -353,7 +353,7 @@ class RuntimeSection(Section):
     )
     cache_gb: Float = Field(50, gt=0, description="most gigabytes of them; the oldest used go")
     mirror: str | None = Field(
-        None, description="s3://bucket/prefix where run folders are copied and restored from"
+        None, description="s3://bucket/prefix where run folders are backed up and restored from"
     )
     batch_per_process: int | None = Field(
         None, ge=1, description="images that a process puts through at a time; null: all its share"

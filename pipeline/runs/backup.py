@@ -1,46 +1,45 @@
-"""A copy of the run folder elsewhere, kept from a thread that nothing there can hold up."""
+"""The backup of a run folder in S3, kept on a thread that never delays training."""
 
 import sys
 import threading
 from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.runs.backup_restore import restore_run
-from pipeline.runs.backup_upload import RunUpload
-from pipeline.runs.checkpoint_files import Retention
+from pipeline.runs.backup_transfer import RunUpload, restore_run
+from pipeline.runs.checkpoints import Retention
 from pipeline.storage.s3 import S3Folder
 
 
-class Mirror:
-    """No mirror: every call does nothing. As a context it closes itself."""
+class Backup:
+    """No backup: every call does nothing. As a context it closes itself."""
 
     def restore(self, up_to_nimg: int) -> None:
-        """Before training: fetches what the mirror is ahead of the run folder.
+        """Before training: downloads a checkpoint that is newer than those of the run folder.
 
-        Raises UserError where the mirror cannot be asked and the run folder has no checkpoint.
+        Raises UserError where S3 cannot be reached and the run folder has no checkpoint.
         """
 
     def discard(self) -> None:
-        """Deletes the run's files in the mirror; for a run that starts afresh."""
+        """Deletes the run's files in the backup; for a run that starts afresh."""
 
     def notify(self) -> None:
-        """There is a new checkpoint; returns at once."""
+        """Called after each new checkpoint; returns at once."""
 
     def close(self) -> None:
-        """Waits, but not for long, until the mirror has all; call once, and nothing after it."""
+        """Waits a limited time until the backup is complete; the last call."""
 
-    def __enter__(self) -> "Mirror":
+    def __enter__(self) -> "Backup":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-class RunMirror(Mirror):
+class RunBackup(Backup):
     """A copy in S3 below `folder`, under the run folder's name; one process at a time writes it.
 
-    Checkpoints that were pruned are deleted there too. What fails is told on stderr once, and tried
-    again at the next checkpoint, at the end, and by the next run.
+    Checkpoints that were pruned are deleted there too. A failure is reported on stderr once; the
+    upload is tried again at the next checkpoint, at the end, and by the next run.
     """
 
     def __init__(
@@ -50,34 +49,34 @@ class RunMirror(Mirror):
         retention: Retention,
         close_s: float = 20.0,
     ) -> None:
-        """Asks no server; `close` waits at most `close_s` seconds."""
+        """Sends no request; `close` waits at most `close_s` seconds."""
         self._run_dir = run_dir
         self._folder = folder.folder(run_dir.name)
         self._upload = RunUpload(run_dir, self._folder, retention)
         self._close_s = close_s
         self._failure: str | None = None
-        self._news = threading.Event()
+        self._wake = threading.Event()
         self._closing = threading.Event()
         # A daemon: a server that never answers must not keep the process from ending.
-        self._thread = threading.Thread(target=self._follow, name="run-mirror", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="run-backup", daemon=True)
         self._thread.start()
 
     def restore(self, up_to_nimg: int) -> None:
         restore_run(self._run_dir, self._folder, up_to_nimg)
 
     def discard(self) -> None:
-        # What makes the rest count goes first.
+        # First the files without which the others do not count.
         for suffix in ("latest.json", ".sha256", ""):
             for item in list(self._folder.list()):
                 if item.name.endswith(suffix):
                     self._folder.delete(item.name)
 
     def notify(self) -> None:
-        self._news.set()
+        self._wake.set()
 
     def close(self) -> None:
         self._closing.set()
-        self._news.set()
+        self._wake.set()
         self._thread.join(self._close_s)
         cause = "S3 is slow" if self._thread.is_alive() else self._failure
         if cause is not None:
@@ -89,37 +88,37 @@ class RunMirror(Mirror):
 
     def _follow(self) -> None:
         while True:
-            self._news.wait()
-            self._news.clear()
+            self._wake.wait()
+            self._wake.clear()
             closing = self._closing.is_set()
             try:
                 self._upload.update()
                 self._failure = None
-            except Exception as error:  # whatever ails S3, training goes on
+            except Exception as error:  # no failure of S3 may end the training
                 self._report(error)
             if closing:
                 return
 
     def _report(self, error: Exception) -> None:
-        # Another error's text may hold what must not be shown.
+        # The text of another exception may hold credentials.
         shown = isinstance(error, UserError | OSError)
         failure = str(error) if shown else type(error).__name__
-        if self._failure is None and not self._closing.is_set():  # `close` tells it itself
+        if self._failure is None and not self._closing.is_set():  # `close` reports it itself
             print(
-                f"warning: the mirror of {self._run_dir} falls behind while training goes on: "
+                f"warning: the backup of {self._run_dir} falls behind while training goes on: "
                 f"{failure}",
                 file=sys.stderr,
             )
         self._failure = failure
 
 
-def open_mirror(
+def open_backup(
     address: str | None, run_dir: Path, retention: Retention, close_s: float = 20.0
-) -> Mirror:
-    """The mirror of a run folder at `<address>/<its name>/`, or none where the address is None.
+) -> Backup:
+    """The backup of a run folder at `<address>/<its name>/`, or none where the address is None.
 
     Raises UserError for a malformed address and for boto3's settings.
     """
     if address is None:
-        return Mirror()
-    return RunMirror(run_dir, S3Folder(address), retention, close_s)
+        return Backup()
+    return RunBackup(run_dir, S3Folder(address), retention, close_s)

@@ -6,7 +6,7 @@ from typing import Any
 
 from models.generator import Generator
 from pipeline.evaluation.sample_grid import write_sample_grid
-from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.settings import TrainSettings
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot

@@ -1,4 +1,4 @@
-"""One call of the train stage: run folder, mirror, tracker and loop together, then the export."""
+"""One call of the train stage: run folder, backup, tracker and loop together, then the export."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -12,9 +12,8 @@ from pipeline.core.errors import Preempted
 from pipeline.data.shards.reader import Dataset
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.stopping import stop_reason
-from pipeline.runs.backup import Mirror
-from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.checkpoint_files import ROOM_CURE, Retention
+from pipeline.runs.backup import Backup
+from pipeline.runs.checkpoints import FULL_DISK_CURE, Checkpoints, Retention
 from pipeline.runs.export import export_run
 from pipeline.runs.progress import Progress
 from pipeline.runs.run_folder import open_run_folder
@@ -28,8 +27,8 @@ from pipeline.training.settings import RuntimeSettings, TrainSettings, check_bat
 
 OpenTracker = Callable[[Path, str], Tracker]
 """Makes a tracker from the run folder and the run key."""
-OpenMirror = Callable[[Path, Retention], Mirror]
-"""Makes the mirror of a run folder."""
+OpenBackup = Callable[[Path, Retention], Backup]
+"""Makes the backup of a run folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class Session:
     paths: SessionPaths
     runtime: RuntimeSettings
     open_tracker: OpenTracker
-    open_mirror: OpenMirror = lambda run_dir, retention: Mirror()
+    open_backup: OpenBackup = lambda run_dir, retention: Backup()
     restart: bool = False
     """Whether to discard what there is of the run."""
     description: Mapping[str, Any] | None = None
@@ -125,13 +124,13 @@ def _train_and_write(
                     session.lock_patience_s,
                 )
             )
-            mirror = stack.enter_context(_open_mirror(session, run_dir))
+            backup = stack.enter_context(_open_backup(session, run_dir))
         checkpoints = Checkpoints(
             run_dir / "checkpoints",
             key,
             runtime.keep_checkpoints,
             runtime.checkpoint_nimg,
-            mirror.notify,
+            backup.notify,
         )
         if runtime.eval_kimg is not None and session.evaluate is None:
             print("no FID on the way (train.eval_kimg): there is no --reference", file=sys.stderr)
@@ -149,7 +148,7 @@ def _train_and_write(
             run_dir, settings, metadata, checkpoints, tracker, on_status, session.evaluate
         )
         outcome: Outcome = "failed"
-        with explain_full_folder(run_dir, ROOM_CURE):
+        with explain_full_folder(run_dir, FULL_DISK_CURE):
             try:
                 with checkpoints:
                     summary = train(
@@ -180,12 +179,12 @@ def _tell_of_past(on_status: OnStatus, statistics: Path, up_to_nimg: int) -> Non
             on_status(record.nimg, record.metrics, record.elapsed_s)
 
 
-def _open_mirror(session: Session, run_dir: Path) -> Mirror:
+def _open_backup(session: Session, run_dir: Path) -> Backup:
     runtime = session.runtime
     retention = Retention(keep=runtime.keep_checkpoints, interval_nimg=runtime.checkpoint_nimg)
-    mirror = session.open_mirror(run_dir, retention)
+    backup = session.open_backup(run_dir, retention)
     if session.restart:
-        mirror.discard()
+        backup.discard()
     else:
-        mirror.restore(session.settings.total_nimg)
-    return mirror
+        backup.restore(session.settings.total_nimg)
+    return backup

@@ -13,7 +13,7 @@ from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.weight_sources import weight_sources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.small_protocol import SmallProtocol
-from pipeline.runs.backup import open_mirror
+from pipeline.runs.backup import open_backup
 from pipeline.runs.run_output import OnStatus
 from pipeline.runs.session import Session, SessionPaths, run_session
 from pipeline.runs.settings import describe_system, runtime_settings, train_settings
@@ -82,7 +82,7 @@ def train_in_group(
             experiment=runtime.experiment,
             label=listening.label,
         ),
-        open_mirror=lambda run_dir, retention: open_mirror(runtime.mirror, run_dir, retention),
+        open_backup=lambda run_dir, retention: open_backup(runtime.mirror, run_dir, retention),
         restart=paths.restart,
         description={**description, **({"on_the_way": protocol.protocols} if protocol else {})},
         evaluate=protocol,

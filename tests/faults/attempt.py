@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from pipeline.runs.checkpoint_files import checkpoint_name, is_intact, saved_nimgs
+from pipeline.runs.checkpoints import checkpoint_name, is_intact, saved_nimgs
 from pipeline.tracking.jsonl import STATS_NAME, MetricsRecord, parse_record
 from tests.faults.frozen import poll
 from tests.support.processes import COMMAND, Project, environment

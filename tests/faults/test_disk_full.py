@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
-from pipeline.runs.backup import RunMirror
-from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.checkpoint_files import Retention
+from pipeline.runs.backup import RunBackup
+from pipeline.runs.checkpoints import Checkpoints, Retention
 from pipeline.storage.s3 import S3Folder
 from tests.support.s3_server import serve_s3
 
@@ -70,18 +69,18 @@ def test_the_exception_that_ends_training_is_not_hidden(small_disk, capsys):
     assert "has no room for checkpoint-000000100.pt" in capsys.readouterr().err
 
 
-def test_checkpoint_from_the_mirror_that_does_not_fit(small_disk, tmp_path):
+def test_checkpoint_from_the_backup_that_does_not_fit(small_disk, tmp_path):
     with serve_s3() as server:
         bucket: S3Folder = server.folder()
         retention = Retention(keep=2, interval_nimg=100)
         with (
-            RunMirror(tmp_path / "run", bucket, retention) as mirror,
-            Checkpoints(tmp_path / "run" / "checkpoints", KEY, 2, 100, mirror.notify) as saved,
+            RunBackup(tmp_path / "run", bucket, retention) as backup,
+            Checkpoints(tmp_path / "run" / "checkpoints", KEY, 2, 100, backup.notify) as saved,
         ):
             saved.save(state_at(100, 8_000_000))
         with (
-            RunMirror(small_disk / "run", bucket, retention) as mirror,
+            RunBackup(small_disk / "run", bucket, retention) as backup,
             pytest.raises(UserError, match=r"has no room for checkpoint-000000100\.pt: it needs 8"),
         ):
-            mirror.restore(100)
+            backup.restore(100)
     assert names(small_disk / "run" / "checkpoints") == []

@@ -1,4 +1,4 @@
-"""20 kills at random moments of one mirrored run, each followed by the same command."""
+"""20 kills at random moments of one run with a backup, each followed by the same command."""
 
 import random
 import time
@@ -95,14 +95,14 @@ def _await_moment(
     return lambda: time.monotonic() < not_before_s + ANSWER_S  # the server has not answered yet
 
 
-def prepare(project: Project, mirror: str | None) -> None:
+def prepare(project: Project, backup: str | None) -> None:
     configure(
         project,
         train={"batch": BATCH, "total_kimg": TOTAL / 1000, "snapshot_kimg": 20 * BATCH / 1000},
         runtime={
             "status_kimg": BATCH / 1000,
             "checkpoint_kimg": INTERVAL / 1000,
-            "mirror": mirror,
+            "mirror": backup,
         },
     )
 
@@ -132,9 +132,9 @@ def server():
 def test_20_kills_cost_no_more_than_the_time_since_the_last_checkpoint(make_project, server):
     project, undisturbed = make_project("killed"), make_project("undisturbed")
     bucket = server.new_bucket()
-    prepare(project, mirror=bucket)
+    prepare(project, backup=bucket)
     make_repro(project)
-    prepare(undisturbed, mirror=None)
+    prepare(undisturbed, backup=None)
     server.fail("delay", method="PUT", seconds=ANSWER_S)
     dice = random.Random(20)
     kills = [(victim, moment) for victim, moment, times in PLAN for _ in range(times)]
@@ -157,5 +157,5 @@ def test_20_kills_cost_no_more_than_the_time_since_the_last_checkpoint(make_proj
     state = torch.load(newest, weights_only=True)
     assert state["nimg"] == TOTAL
     assert_equal_states(state, torch.load(undisturbed.checkpoints()[-1], weights_only=True))
-    mirrored = S3Folder(bucket).folder(newest.parents[1].name)
-    assert mirrored.get(f"checkpoints/{newest.name}") == newest.read_bytes()
+    in_backup = S3Folder(bucket).folder(newest.parents[1].name)
+    assert in_backup.get(f"checkpoints/{newest.name}") == newest.read_bytes()

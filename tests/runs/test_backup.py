@@ -1,4 +1,4 @@
-"""A run folder and its mirror on a real S3 server."""
+"""A run folder and its backup on a real S3 server."""
 
 import hashlib
 import json
@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
-from pipeline.runs.backup import Mirror, RunMirror, open_mirror
-from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.checkpoint_files import Retention
+from pipeline.runs.backup import Backup, RunBackup, open_backup
+from pipeline.runs.checkpoints import Checkpoints, Retention
 from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_errors import S3UnavailableError
 from tests.support.s3_server import serve_s3
@@ -33,12 +32,12 @@ def bucket(server):
     return server.folder()
 
 
-def mirror_of(run_dir: Path, bucket: S3Folder, close_s: float = 10) -> RunMirror:
-    return RunMirror(run_dir, bucket, RETENTION, close_s)
+def backup_of(run_dir: Path, bucket: S3Folder, close_s: float = 10) -> RunBackup:
+    return RunBackup(run_dir, bucket, RETENTION, close_s)
 
 
-def checkpoints_of(run_dir: Path, mirror: Mirror) -> Checkpoints:
-    return Checkpoints(run_dir / "checkpoints", KEY, 2, 100, on_saved=mirror.notify)
+def checkpoints_of(run_dir: Path, backup: Backup) -> Checkpoints:
+    return Checkpoints(run_dir / "checkpoints", KEY, 2, 100, on_saved=backup.notify)
 
 
 def write_outputs(run_dir: Path, nimg: int) -> None:
@@ -51,9 +50,9 @@ def write_outputs(run_dir: Path, nimg: int) -> None:
 
 
 def train(run_dir: Path, bucket: S3Folder, nimgs: list[int]) -> None:
-    with mirror_of(run_dir, bucket) as mirror:
-        mirror.restore(max(nimgs))
-        with checkpoints_of(run_dir, mirror) as checkpoints:
+    with backup_of(run_dir, bucket) as backup:
+        backup.restore(max(nimgs))
+        with checkpoints_of(run_dir, backup) as checkpoints:
             for nimg in nimgs:
                 write_outputs(run_dir, nimg)
                 checkpoints.save({"nimg": nimg, "weight": torch.full((1000,), float(nimg))})
@@ -73,7 +72,7 @@ def content_in(folder: S3Folder) -> dict[str, bytes]:
     return {item.name: folder.get(item.name) for item in folder.list()}
 
 
-def test_mirror_is_the_run_folder_and_names_its_newest(bucket, tmp_path, capsys):
+def test_backup_is_the_run_folder_and_names_its_newest(bucket, tmp_path, capsys):
     run = tmp_path / "run"
     train(run, bucket, list(range(100, 1000, 100)))
     content = content_in(bucket.folder(run.name))
@@ -109,7 +108,7 @@ def test_what_is_there_is_not_sent_again_and_a_torn_record_not_at_all(bucket, se
     server.heal()
     with (run / "stats.jsonl").open("a") as stats:
         stats.write('{"torn": ')
-    with mirror_of(run, bucket):
+    with backup_of(run, bucket):
         pass
     sent = {path.rpartition("/")[2] for method, path in server.requests if method == "PUT"}
     assert not {name for name in sent if "100" in name}
@@ -119,10 +118,10 @@ def test_what_is_there_is_not_sent_again_and_a_torn_record_not_at_all(bucket, se
 def test_another_machine_goes_on_where_the_first_stopped(bucket, tmp_path, capsys):
     first, second = tmp_path / "first" / "run", tmp_path / "second" / "run"
     train(first, bucket, [100, 200, 300, 350])
-    with mirror_of(second, bucket) as mirror:
-        mirror.restore(320)
+    with backup_of(second, bucket) as backup:
+        backup.restore(320)
         assert newest(second) == 300
-        mirror.restore(10**6)
+        backup.restore(10**6)
         assert newest(second) == 350
     assert "going on from s3://" in capsys.readouterr().err
     beside = {name: b for name, b in content_of(second).items() if "checkpoint" not in name}
@@ -131,8 +130,8 @@ def test_another_machine_goes_on_where_the_first_stopped(bucket, tmp_path, capsy
     kept = [item.name for item in bucket.folder(second.name).list() if item.name.endswith(".pt")]
     assert [int(name[-12:-3]) for name in kept] == [100, 200, 400, 500]
     shutil.rmtree(second)
-    with mirror_of(second, bucket) as mirror:
-        mirror.restore(10**6)
+    with backup_of(second, bucket) as backup:
+        backup.restore(10**6)
     assert newest(second) == 500
 
 
@@ -141,14 +140,14 @@ def test_a_run_folder_that_is_ahead_or_equal_fetches_nothing(bucket, server, tmp
     train(run, bucket, [100, 200])
     (run / "stats.jsonl").write_text("mine\n")
     server.heal()
-    with mirror_of(run, bucket) as mirror:
-        mirror.restore(10**6)
+    with backup_of(run, bucket) as backup:
+        backup.restore(10**6)
         assert server.count("GET", "checkpoint|stats") == 0
     assert (run / "stats.jsonl").read_text() == "mine\n"
 
 
 @pytest.mark.parametrize("kind", ["truncated", "flipped", "missing", "no checksum", "bad checksum"])
-def test_damaged_newest_in_the_mirror_falls_back_with_a_warning(
+def test_damaged_newest_in_the_backup_falls_back_with_a_warning(
     bucket, server, tmp_path, capsys, kind
 ):
     run = tmp_path / "run"
@@ -167,8 +166,8 @@ def test_damaged_newest_in_the_mirror_falls_back_with_a_warning(
         folder.delete(name + ".sha256")
     else:
         folder.put(name + ".sha256", b"nonsense")
-    with mirror_of(run, bucket) as mirror:
-        mirror.restore(10**6)
+    with backup_of(run, bucket) as backup:
+        backup.restore(10**6)
     assert newest(run) == 100
     error = capsys.readouterr().err
     assert f"warning: {'downloading ' * (kind in changed)}{folder.address}/{name}" in error
@@ -178,25 +177,25 @@ def test_damaged_newest_in_the_mirror_falls_back_with_a_warning(
     assert folder.get(name) == (run / name).read_bytes()
 
 
-def test_damaged_own_newest_is_fetched_from_the_mirror(bucket, tmp_path):
+def test_damaged_own_newest_is_fetched_from_the_backup(bucket, tmp_path):
     run = tmp_path / "run"
     train(run, bucket, [100, 200])
     path = run / "checkpoints" / "checkpoint-000000200.pt"
     path.write_bytes(path.read_bytes()[:100])
-    with mirror_of(run, bucket) as mirror:
-        mirror.restore(10**6)
+    with backup_of(run, bucket) as backup:
+        backup.restore(10**6)
     assert newest(run) == 200
 
 
 def test_damaged_own_checkpoint_does_not_spread(bucket, tmp_path, capsys):
     run = tmp_path / "run"
     train(run, bucket, [100])
-    with checkpoints_of(run, Mirror()) as checkpoints:
+    with checkpoints_of(run, Backup()) as checkpoints:
         checkpoints.save({"nimg": 200, "weight": torch.zeros(1000)})
     path = run / "checkpoints" / "checkpoint-000000200.pt"
     path.write_bytes(path.read_bytes()[:-1])
-    with mirror_of(run, bucket) as mirror:
-        mirror.notify()
+    with backup_of(run, bucket) as backup:
+        backup.notify()
     assert json.loads(bucket.folder(run.name).get("latest.json"))["nimg"] == 100
     error = capsys.readouterr().err
     assert error.count(f"{path} is not what its checksum says") == 1
@@ -207,29 +206,29 @@ def test_checksum_of_a_checkpoint_that_was_written_anew_does_not_outlive_it(
 ):
     run, folder = tmp_path / "run", bucket.folder("run")
     train(run, bucket, [100])
-    with checkpoints_of(run, Mirror()) as checkpoints:
+    with checkpoints_of(run, Backup()) as checkpoints:
         checkpoints.save({"nimg": 100, "weight": torch.full((1000,), 7.0)})
     server.fail("403 AccessDenied", method="PUT", path="sha256")
-    mirror_of(run, bucket).close()
+    backup_of(run, bucket).close()
     assert "access is denied" in capsys.readouterr().err
     names = {item.name for item in folder.list()}
     assert "checkpoints/checkpoint-000000100.pt" in names
     assert "checkpoints/checkpoint-000000100.pt.sha256" not in names
     server.heal()
-    mirror_of(run, bucket).close()
+    backup_of(run, bucket).close()
     shutil.rmtree(run)
-    mirror_of(run, bucket).restore(100)
+    backup_of(run, bucket).restore(100)
     assert newest(run) == 7
 
 
-def test_restart_leaves_nothing_in_the_mirror(bucket, tmp_path):
+def test_restart_leaves_nothing_in_the_backup(bucket, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
     train(run, bucket, [100])
     train(other, bucket, [100])
-    with mirror_of(tmp_path / "run", bucket) as mirror:
+    with backup_of(tmp_path / "run", bucket) as backup:
         shutil.rmtree(run)
-        mirror.discard()
-        mirror.restore(10**6)
+        backup.discard()
+        backup.restore(10**6)
     assert newest(run) == 0
     assert list(bucket.folder(run.name).list()) == []
     assert list(bucket.folder(other.name).list()) != []
@@ -242,29 +241,29 @@ def test_names_that_lead_out_of_the_run_folder_are_ignored(bucket, tmp_path):
     folder = bucket.folder(run.name)
     for name in ("samples/../../x.png", "samples/x/y.png", "samples/", "../config.json", "lock"):
         folder.put(name, b"evil")
-    with mirror_of(run, bucket) as mirror:
-        mirror.restore(10**6)
+    with backup_of(run, bucket) as backup:
+        backup.restore(10**6)
     assert newest(run) == 100
     assert b"evil" not in content_of(tmp_path).values()
 
 
-def test_no_mirror(tmp_path):
-    with open_mirror(None, tmp_path, RETENTION) as mirror:
-        mirror.restore(100)
-        mirror.discard()
-        mirror.notify()
+def test_no_backup(tmp_path):
+    with open_backup(None, tmp_path, RETENTION) as backup:
+        backup.restore(100)
+        backup.discard()
+        backup.notify()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_told_before_training(bucket, server, tmp_path):
     with pytest.raises(UserError, match="must look like s3://bucket/prefix"):
-        open_mirror("bucket/prefix", tmp_path, RETENTION)
-    mirror = open_mirror("s3://no-such-bucket/runs", tmp_path, RETENTION)
+        open_backup("bucket/prefix", tmp_path, RETENTION)
+    backup = open_backup("s3://no-such-bucket/runs", tmp_path, RETENTION)
     with pytest.raises(UserError, match="the bucket does not exist"):
-        mirror.restore(100)
+        backup.restore(100)
     server.fail("403 AccessDenied")
     with pytest.raises(UserError, match="access is denied"):
-        mirror_of(tmp_path, bucket).restore(100)
+        backup_of(tmp_path, bucket).restore(100)
 
 
 def test_without_s3_a_run_goes_on_from_its_own_checkpoint_but_does_not_start_afresh(
@@ -273,33 +272,33 @@ def test_without_s3_a_run_goes_on_from_its_own_checkpoint_but_does_not_start_afr
     run = tmp_path / "run"
     train(run, bucket, [100])
     server.fail("503 SlowDown")
-    mirror_of(run, bucket).restore(10**6)
+    backup_of(run, bucket).restore(10**6)
     assert "503 SlowDown" in capsys.readouterr().err
     assert newest(run) == 100
     shutil.rmtree(run)
     with pytest.raises(S3UnavailableError, match="503 SlowDown"):
-        mirror_of(run, bucket).restore(10**6)
+        backup_of(run, bucket).restore(10**6)
 
 
 def test_training_does_not_notice_a_slow_or_absent_s3(bucket, server, tmp_path, capsys):
     run = tmp_path / "run"
     write_outputs(run, 100)
-    with mirror_of(run, bucket) as mirror:
+    with backup_of(run, bucket) as backup:
         server.fail("delay", seconds=0.3, times=2)
         server.fail("drop")
-        checkpoints = checkpoints_of(run, mirror)
+        checkpoints = checkpoints_of(run, backup)
         started = time.perf_counter()
         for nimg in range(100, 1000, 100):
             checkpoints.save({"nimg": nimg, "weight": torch.full((1000,), float(nimg))})
             time.sleep(0.05)
         checkpoints.close()
         assert time.perf_counter() - started < 2
-        while not mirror._failure:
+        while not backup._failure:
             time.sleep(0.01)
         server.heal()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"the mirror of {run} falls behind while training goes on" in error
+    assert f"the backup of {run} falls behind while training goes on" in error
     content = content_in(bucket.folder(run.name))
     del content["latest.json"]
     assert content == content_of(run)
@@ -309,17 +308,17 @@ def test_what_a_dead_s3_missed_is_sent_by_the_next_run(bucket, server, tmp_path,
     run = tmp_path / "run"
     write_outputs(run, 100)
     server.fail("delay", seconds=1.0)
-    mirror = mirror_of(run, bucket, close_s=0.3)
-    with checkpoints_of(run, mirror) as checkpoints:
+    backup = backup_of(run, bucket, close_s=0.3)
+    with checkpoints_of(run, backup) as checkpoints:
         checkpoints.save({"nimg": 100, "weight": torch.full((1000,), 100.0)})
     started = time.perf_counter()
-    mirror.close()
+    backup.close()
     assert time.perf_counter() - started < 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert f"{bucket.address}/run misses 6 files of {run} (S3 is slow); the next run" in error
     server.heal()
-    with mirror_of(run, bucket):
+    with backup_of(run, bucket):
         pass
     content = content_in(bucket.folder(run.name))
     del content["latest.json"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
-from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.run_output import RunOutputs
 from pipeline.tracking.tracker import Tracker
 from pipeline.training import loop

@@ -17,7 +17,7 @@ from pipeline.data.ingest.dataset import write_dataset
 from pipeline.data.ingest.preprocessing import Recipe
 from pipeline.data.shards.reader import Dataset, open_dataset
 from pipeline.data.sources.select import open_source
-from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.run_output import RunOutputs
 from pipeline.runs.settings import train_settings
 from pipeline.tracking.tracker import Tracker

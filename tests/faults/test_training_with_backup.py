@@ -8,7 +8,7 @@ import time
 import pytest
 import yaml
 
-from pipeline.runs.backup_files import complete_nimgs
+from pipeline.runs.backup_transfer import complete_nimgs
 from pipeline.storage.s3 import S3Folder
 from tests.faults.attempt import Attempt, configure, newest_intact
 from tests.faults.frozen import frozen, poll
@@ -30,14 +30,14 @@ def undisturbed(make_project):
 
 @pytest.fixture
 def project(make_project, server) -> Project:
-    """A project with a mirror in an empty bucket."""
-    project = make_project("mirrored")
+    """A project with a backup in an empty bucket."""
+    project = make_project("with-backup")
     configure(project, runtime={"mirror": server.new_bucket()})
     return project
 
 
 def train_and_lose_the_machine(project: Project, server: FaultyS3) -> int:
-    """Trains until three checkpoints are mirrored, then all files are gone; the newest one's nimg.
+    """Trains until three checkpoints are backed up, then all files are gone; the newest one's nimg.
 
     It comes back as another machine: the same project with no run in it.
     """
@@ -46,33 +46,33 @@ def train_and_lose_the_machine(project: Project, server: FaultyS3) -> int:
         attempt.kill_all()
     server.forget_the_dead()
     (run_dir,) = project.folder.glob("runs/*")
-    mirror = mirrored(project, run_dir.name)
+    backup = backup_of(project, run_dir.name)
     shutil.rmtree(project.folder / "runs")
-    return max(complete_nimgs({item.name for item in mirror.list()}))
+    return max(complete_nimgs({item.name for item in backup.list()}))
 
 
-def mirrored(project: Project, run_name: str) -> S3Folder:
+def backup_of(project: Project, run_name: str) -> S3Folder:
     params = yaml.safe_load((project.folder / "params.yaml").read_text())
     return S3Folder(params["runtime"]["mirror"]).folder(run_name)
 
 
-def assert_mirror_is_complete(project: Project) -> None:
+def assert_backup_is_complete(project: Project) -> None:
     (run_dir,) = project.folder.glob("runs/*")
-    mirror = mirrored(project, run_dir.name)
+    backup = backup_of(project, run_dir.name)
     files = {
         path.relative_to(run_dir).as_posix(): path.read_bytes()
         for path in run_dir.rglob("*")
         if path.is_file() and path.name != "lock"
     }
-    there = {item.name: item.bytes for item in mirror.list()}
+    there = {item.name: item.bytes for item in backup.list()}
     assert {name: there[name] for name in files} == {
         name: len(content) for name, content in files.items()
     }
     newest = max(name for name in files if name.endswith(".pt"))
-    assert mirror.get(newest) == files[newest]
+    assert backup.get(newest) == files[newest]
 
 
-def test_another_machine_goes_on_from_the_mirror(project, server, undisturbed):
+def test_another_machine_goes_on_from_the_backup(project, server, undisturbed):
     nimg = train_and_lose_the_machine(project, server)
     with Attempt(project) as attempt:
         assert attempt.end() == 0, attempt.told()
@@ -84,10 +84,10 @@ def test_another_machine_goes_on_from_the_mirror(project, server, undisturbed):
         assert sorted(set(nimgs)) == list(range(40, 801, 40))
         assert len(nimgs) - len(set(nimgs)) <= 3
     assert_equal_weights(project.folder / "model", undisturbed)
-    assert_mirror_is_complete(project)
+    assert_backup_is_complete(project)
 
 
-def test_restart_discards_the_run_in_the_mirror_too(project, server, undisturbed):
+def test_restart_discards_the_run_in_the_backup_too(project, server, undisturbed):
     nimg = train_and_lose_the_machine(project, server)
     with Attempt(project, [*COMMAND, "--restart"]) as attempt:
         attempt.await_training()
@@ -96,7 +96,7 @@ def test_restart_discards_the_run_in_the_mirror_too(project, server, undisturbed
         assert attempt.end() == 0, attempt.told()
         assert "going on from" not in attempt.told()
     assert_equal_weights(project.folder / "model", undisturbed)
-    assert_mirror_is_complete(project)
+    assert_backup_is_complete(project)
 
 
 # The first is hopeless at once; the second is tried again and again, perhaps to the end.
@@ -113,7 +113,7 @@ def test_server_fails_in_the_middle(project, server, undisturbed, fault):
     assert_equal_weights(project.folder / "model", undisturbed)
     server.heal()
     project.finish()
-    assert_mirror_is_complete(project)
+    assert_backup_is_complete(project)
 
 
 def test_server_is_dead_when_a_run_with_a_checkpoint_starts(project, server, undisturbed):
@@ -162,7 +162,7 @@ def test_sigterm_twice_beside_a_slow_server(project, server, undisturbed):
     assert newest_intact(project.folder) == last
     server.heal()
     assert_equal_weights(project.finish(), undisturbed)
-    assert_mirror_is_complete(project)
+    assert_backup_is_complete(project)
 
 
 @pytest.fixture

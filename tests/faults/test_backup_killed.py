@@ -1,4 +1,4 @@
-"""A process that mirrors is killed at each of its requests; the next one completes the mirror."""
+"""A process that backs up is killed at each of its requests; the next one completes the backup."""
 
 import hashlib
 import json
@@ -10,9 +10,8 @@ import sys
 import pytest
 import torch
 
-from pipeline.runs.backup import RunMirror
-from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.checkpoint_files import Retention
+from pipeline.runs.backup import RunBackup
+from pipeline.runs.checkpoints import Checkpoints, Retention
 from pipeline.storage.s3 import S3Folder
 from tests.support.project import ROOT
 from tests.support.s3_server import PART, serve_s3
@@ -20,11 +19,11 @@ from tests.support.s3_server import PART, serve_s3
 RETENTION = Retention(keep=2, interval_nimg=100)
 
 # Forks a process for each line of its input, so that packages are imported once.
-_MIRROR = """
+_BACKUP = """
 import os, pathlib, sys
 from pipeline.storage.s3 import S3Folder
-from pipeline.runs.checkpoint_files import Retention
-from pipeline.runs.backup import RunMirror
+from pipeline.runs.checkpoints import Retention
+from pipeline.runs.backup import RunBackup
 from tests.support.s3_server import QUICK
 
 folder = S3Folder("s3://a-bucket", QUICK)
@@ -33,7 +32,7 @@ for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
         folder = S3Folder(address, QUICK)
-        with RunMirror(pathlib.Path(run_dir), folder, Retention(keep=2, interval_nimg=100)):
+        with RunBackup(pathlib.Path(run_dir), folder, Retention(keep=2, interval_nimg=100)):
             pass
         os._exit(0)
     print(pid, flush=True)
@@ -48,10 +47,10 @@ def server():
 
 
 @pytest.fixture
-def mirroring(server):
-    """Runs a mirroring process to its end; kills it as its request of that number comes."""
+def run_with_backup(server):
+    """Runs a process with a backup to its end; kills it as its request of that number comes."""
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _MIRROR],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _BACKUP],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -94,7 +93,7 @@ def assert_consistent(folder: S3Folder) -> None:
         assert hashlib.sha256(body).hexdigest() == latest["sha256"]
 
 
-def test_killed_at_any_request(server, mirroring, tmp_path):
+def test_killed_at_any_request(server, run_with_backup, tmp_path):
     run = tmp_path / "run"
     (run / "snapshots").mkdir(parents=True)
     (run / "snapshots" / "generator-000000100.safetensors").write_bytes(b"weights")
@@ -105,14 +104,14 @@ def test_killed_at_any_request(server, mirroring, tmp_path):
         str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()
     }
     undisturbed = server.folder()
-    num_requests = mirroring(undisturbed, run)
+    num_requests = run_with_backup(undisturbed, run)
     assert num_requests > 12
     for kill_at in range(1, num_requests + 1):
         bucket = server.folder()
-        mirroring(bucket, run, kill_at)
+        run_with_backup(bucket, run, kill_at)
         folder = bucket.folder("run")
         assert_consistent(folder)
-        RunMirror(run, bucket, RETENTION).close()
+        RunBackup(run, bucket, RETENTION).close()
         content = {item.name: folder.get(item.name) for item in folder.list()}
         assert json.loads(content.pop("latest.json"))["nimg"] == 100
         assert content == expected

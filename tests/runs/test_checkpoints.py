@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.runs import checkpoint as checkpoint_module
-from pipeline.runs.checkpoint import Checkpoints
-from pipeline.runs.checkpoint_files import Retention
-from pipeline.runs.host_copy import HostCopy
+from pipeline.runs import checkpoints as checkpoint_module
+from pipeline.runs.checkpoint_writer import HostCopy
+from pipeline.runs.checkpoints import Checkpoints, Retention
 from tests.support.project import ROOT
 
 KEY = "k" * 64
@@ -196,7 +195,7 @@ def test_state_on_a_gpu_is_copied_to_pinned_memory_before_save_returns(tmp_path)
 
 _SAVE_FOREVER = """
 import sys, pathlib, torch
-from pipeline.runs.checkpoint import Checkpoints
+from pipeline.runs.checkpoints import Checkpoints
 torch.set_num_threads(1)
 checkpoints = Checkpoints(pathlib.Path(sys.argv[1]), "k" * 64, 2, 10**9)
 weight = torch.zeros(1 << 20)
