@@ -57,7 +57,7 @@ def make_shards(params: Params, out: Path, upload_to: str | None) -> None:
         sent = upload_shards(out, destination)
         print(
             f"{upload_to}: {sent.num_sent} shards sent ({sent.bytes_sent / 1e6:.1f} MB), "
-            f"{sent.num_there} there before"
+            f"{sent.num_present} there before"
         )
 
 

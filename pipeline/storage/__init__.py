@@ -1,1 +1,1 @@
-"""Files that appear whole, and their digests."""
+"""Atomic files, digests, file locks, JSON lines and S3."""

@@ -26,9 +26,9 @@ def digest_sources(root: Path, sources: Iterable[str]) -> str:
 
 
 def digest_json(content: Any) -> str:
-    """Hex SHA-256 of the content's canonical JSON: independent of key order and of white space.
+    """Hex SHA-256 of the content's canonical JSON: independent of key order and white space.
 
-    Raises TypeError for what JSON cannot hold and ValueError for NaN and infinity.
+    Raises TypeError for values that JSON does not have, ValueError for NaN and infinity.
     """
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()

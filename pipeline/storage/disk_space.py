@@ -1,4 +1,4 @@
-"""A full disk, told to the user."""
+"""Errors of a full disk as one sentence with the cure."""
 
 import errno
 import shutil
@@ -13,7 +13,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def explain_full_disk(path: Path, num_bytes: int, cure: str) -> Iterator[None]:
-    """A context in which `path` of about `num_bytes` is written; other errors pass through.
+    """A context in which `path` of about `num_bytes` is written.
 
     Raises ObstacleError, which ends in `cure`, when the disk or the user's quota is full.
     """
@@ -30,7 +30,7 @@ def explain_full_disk(path: Path, num_bytes: int, cure: str) -> Iterator[None]:
 
 @contextmanager
 def explain_full_folder(folder: Path, cure: str) -> Iterator[None]:
-    """The same around all that is written below `folder`."""
+    """The same for a context in which anything below `folder` is written."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files that grow by lines, of which a process that is killed leaves the last one torn."""
+"""Files that grow line by line; a process that is killed may leave the last line incomplete."""
 
 import os
 from io import FileIO
@@ -8,19 +8,19 @@ _BLOCK_BYTES = 65536
 
 
 def append_line(file: FileIO, line: str) -> None:
-    """Writes all of the line, which holds its end: an almost full disk takes a part at a time."""
+    """Writes all of `line`, newline included: on an almost full disk a write may be partial."""
     rest = line.encode()
     while rest:
         rest = rest[file.write(rest) :]
 
 
 def complete_lines(content: bytes) -> list[bytes]:
-    """The lines without their ends; a torn one is passed over."""
+    """The lines without their newlines; an incomplete last one is left out."""
     return content.split(b"\n")[:-1]
 
 
 def cut_torn_line(path: Path) -> None:
-    """Takes a torn line out of the file, if there is one."""
+    """Removes an incomplete last line from the file."""
     if not path.exists():
         return
     with path.open("r+b") as file:

@@ -12,7 +12,7 @@ _MAX_KEY_BYTES = 1024
 
 @dataclass(frozen=True)
 class S3Address:
-    """A bucket, or a folder in it."""
+    """A bucket or a folder in it."""
 
     bucket: str
     prefix: str
@@ -30,9 +30,9 @@ class S3Address:
 
 
 def parse_s3_address(text: str) -> S3Address:
-    """Raises UserError for what is no such address; never repeats credentials from it."""
+    """Parses an address; raises UserError for a malformed one, without repeating credentials."""
     if not text.startswith("s3://"):
-        raise UserError(f"{text!r} is no S3 address; it must look like s3://bucket/prefix")
+        raise UserError(f"{text!r} is not an S3 address; it must look like s3://bucket/prefix")
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     if "@" in bucket:
         raise UserError(

@@ -1,9 +1,9 @@
-"""Copies of shards from S3 in a local folder of limited size, shared by a machine's processes.
+"""Cache of shards from S3 in a local folder of limited size, shared by a machine's processes.
 
-A copy is `<sha256>.arrow`. While somebody uses it he holds a shared lock on it, so that nobody
-evicts it; who looks for it or fetches it holds `<sha256>.lock`, whose time stamp says when it was
-used last. `<sha256>.room` is as long as the copy that is on its way. The kernel frees the locks of
-a process that dies, and what it left half done is then swept away.
+A copy is `<sha256>.arrow`. Readers hold a shared lock on it; eviction needs an exclusive one. The
+lookup and the download of a copy hold `<sha256>.lock`, whose time stamp is that of the last use.
+`<sha256>.reserved` has the size of a copy that is being downloaded. The kernel releases the locks
+of a process that dies; the files of its interrupted downloads are then deleted.
 """
 
 import os
@@ -23,25 +23,25 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class HeldCopy:
-    """A sound copy that stays until `close`."""
+    """An intact copy that is not evicted before `close`."""
 
     path: Path
     descriptor: int
 
     def close(self) -> None:
-        """Lets it be evicted."""
+        """Releases the shared lock."""
         os.close(self.descriptor)
 
 
 class ShardCache:
-    """The folder, at most `max_bytes` of it; on a local disk. Threads may share it."""
+    """A folder of at most `max_bytes` on a local disk. Threads may share it."""
 
     def __init__(self, folder: Path, max_bytes: int, wait_s: float = 60.0) -> None:
-        """`wait_s` is how long to wait for room while all that is there is in use."""
+        """`wait_s` is how long to wait for space while all copies are in use."""
         self.folder = folder
         self.max_bytes = max_bytes
         self._wait_s = wait_s
-        self._sound: dict[str, tuple[int, int, int]] = {}  # what this process hashed, by its state
+        self._hashed: dict[str, tuple[int, int, int]] = {}  # state of the file when it was intact
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,10 +50,10 @@ class ShardCache:
             ) from None
 
     def hold(self, entry: ShardEntry, remote: S3Folder) -> HeldCopy:
-        """The shard `entry` of the folder `remote`, fetched where no sound copy is there.
+        """The shard `entry` of the folder `remote`, downloaded where there is no intact copy.
 
-        A copy is hashed when it is fetched and when this process first meets it. Raises UserError
-        for what S3Folder.download raises, for no such object, and when there is no room.
+        A copy is hashed when it is downloaded and when this process first opens it. Raises
+        UserError for what S3Folder.download raises, for no such object, and for a full cache.
         """
         path = self.folder / f"{entry.sha256}.arrow"
         lock = path.with_suffix(".lock")
@@ -63,12 +63,12 @@ class ShardCache:
                 if descriptor is None:
                     self._fetch(entry, remote, path)
                     descriptor = _open_in_use(path)
-                    if descriptor is None:  # evicted at once, by one with little room
+                    if descriptor is None:  # evicted at once by another process
                         continue
-                    self._sound[entry.sha256] = _state(descriptor)
+                    self._hashed[entry.sha256] = _state(descriptor)
                 os.utime(lock)
             try:
-                if self._is_sound(entry, descriptor):
+                if self._is_intact(entry, descriptor):
                     return HeldCopy(path, descriptor)
                 with locked(lock, WAIT):
                     _unlink_if_same(path, descriptor)
@@ -77,19 +77,19 @@ class ShardCache:
                 raise
             os.close(descriptor)
 
-    def _is_sound(self, entry: ShardEntry, descriptor: int) -> bool:
+    def _is_intact(self, entry: ShardEntry, descriptor: int) -> bool:
         state = _state(descriptor)
         if os.fstat(descriptor).st_size != entry.bytes:
             return False
-        if self._sound.get(entry.sha256) != state:
+        if self._hashed.get(entry.sha256) != state:
             if sha256_file(f"/dev/fd/{descriptor}") != entry.sha256:
                 return False
-            self._sound[entry.sha256] = state
+            self._hashed[entry.sha256] = state
         return True
 
     def _fetch(self, entry: ShardEntry, remote: S3Folder, path: Path) -> None:
-        room = path.with_suffix(".room")
-        self._reserve(room, entry.bytes)
+        reservation = path.with_suffix(".reserved")
+        self._reserve(reservation, entry.bytes)
         try:
             remote.download(entry.file, path, entry.sha256, parallel=False)
         except FileNotFoundError:
@@ -97,14 +97,14 @@ class ShardCache:
                 f"{remote.address}/{entry.file} is missing; upload the data set there again"
             ) from None
         finally:
-            room.unlink(missing_ok=True)
+            reservation.unlink(missing_ok=True)
 
-    def _reserve(self, room: Path, num_bytes: int) -> None:
+    def _reserve(self, reservation: Path, num_bytes: int) -> None:
         deadline = time.monotonic() + self._wait_s
         while True:
             with locked(self.folder / "cache.lock", WAIT):
-                if self._make_room(room.stem, num_bytes):
-                    with room.open("wb") as file:
+                if self._evict_for(reservation.stem, num_bytes):
+                    with reservation.open("wb") as file:
                         file.truncate(num_bytes)
                     return
             if time.monotonic() > deadline:
@@ -114,15 +114,16 @@ class ShardCache:
                 )
             time.sleep(_POLL_S)
 
-    def _make_room(self, name: str, num_bytes: int) -> bool:
+    def _evict_for(self, name: str, num_bytes: int) -> bool:
+        """Evicts the copies used longest ago; False: those in use leave too little space."""
         sizes: dict[str, int] = {}
         for entry in os.scandir(self.folder):
             stem, _, kind = entry.name.partition(".")
-            if stem == name or kind not in ("arrow", "room", "arrow.tmp"):
+            if stem == name or kind not in ("arrow", "reserved", "arrow.tmp"):
                 continue
-            if kind != "arrow" and self._sweep(stem):
+            if kind != "arrow" and self._remove_leftovers(stem):
                 continue
-            with suppress(FileNotFoundError):  # done or gone meanwhile
+            with suppress(FileNotFoundError):  # complete or evicted meanwhile
                 sizes[stem] = max(sizes.get(stem, 0), entry.stat().st_size)
         surplus = sum(sizes.values()) + num_bytes - self.max_bytes
         for stem in sorted(sizes, key=self._last_use):
@@ -132,11 +133,11 @@ class ShardCache:
                 surplus -= sizes[stem]
         return surplus <= 0
 
-    def _sweep(self, stem: str) -> bool:
-        """Removes what a dead process left of a download; False: it is still on its way."""
+    def _remove_leftovers(self, stem: str) -> bool:
+        """Deletes the files of an interrupted download; False: it is in progress."""
         try:
             with locked(self.folder / f"{stem}.lock"):
-                for kind in ("room", "arrow.tmp"):
+                for kind in ("reserved", "arrow.tmp"):
                     (self.folder / f"{stem}.{kind}").unlink(missing_ok=True)
         except LockedError:
             return False
@@ -150,7 +151,7 @@ class ShardCache:
 
 
 def _open_in_use(path: Path) -> int | None:
-    """A descriptor with a shared lock; None where there is no such file."""
+    """A descriptor that holds a shared lock; None where there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

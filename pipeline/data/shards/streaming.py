@@ -1,4 +1,4 @@
-"""Data sets that lie in S3: their shards are fetched as they are needed, or are about to be."""
+"""Data sets in S3: shards are downloaded through a cache when, or shortly before, they are read."""
 
 import tempfile
 import threading
@@ -23,9 +23,9 @@ def open_anywhere(place: str, cache_dir: Path, cache_gb: float) -> Dataset:
 
 
 def open_streamed(remote: S3Folder, cache: ShardCache) -> Dataset:
-    """Fetches the manifest alone; shards come when rows are gathered or wanted.
+    """Downloads the manifest alone; shards follow when rows are gathered or wanted.
 
-    Raises UserError for no data set there, a damaged one, and a cache that holds no shard.
+    Raises UserError for no data set there, a damaged one, and a cache smaller than two shards.
     """
     manifest = fetch_manifest(remote)
     files: dict[str, ShardFiles] = {

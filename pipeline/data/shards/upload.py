@@ -1,4 +1,4 @@
-"""Uploads a folder of shards to S3; where an earlier upload broke off it goes on."""
+"""Uploads a folder of shards to S3; an interrupted upload is resumed."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ _NUM_THREADS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded:
-    """What an upload did."""
+    """Result of an upload."""
 
     num_sent: int
     """Shards that were sent."""
-    num_there: int
-    """Shards that were there before, with the same hash."""
+    num_present: int
+    """Shards that were there before, with the same digest."""
     bytes_sent: int
 
 
 def open_destination(address: str) -> S3Folder:
-    """The folder at `s3://bucket/prefix`, looked at: before a long ingest, not after it.
+    """The folder at `s3://bucket/prefix`, listed once so that errors come before the ingest.
 
-    Raises UserError for an address of another form, a missing bucket and one that must not be read.
+    Raises UserError for a malformed address, a missing bucket and one that cannot be read.
     """
     remote = S3Folder(address)
     next(iter(remote.list()), None)
@@ -35,21 +35,21 @@ def open_destination(address: str) -> S3Folder:
 
 
 def upload_shards(folder: Path, remote: S3Folder) -> Uploaded:
-    """Sends what is not there with the same hash: first the shards, last the manifest.
+    """Uploads what is not there with the same digest: first the shards, last the manifest.
 
-    Every object is compared with the manifest's SHA-256 on the way and looked at afterwards, so
-    that a data set at `remote` is whole or has no manifest. Raises UserError where another data
+    Every file is compared with the manifest's SHA-256 before it is sent, and every object after
+    it: a data set at `remote` is complete or has no manifest. Raises UserError where another data
     set is there, for shards that are missing or damaged, and what S3Folder raises.
     """
     manifest = read_manifest(folder)
     entries = [entry for split in manifest.splits.values() for entry in split.shards]
     CheckedFiles(folder).check(entries, hashes=False)
     if remote.head(MANIFEST_FILE) is not None:
-        there = fetch_manifest(remote)
-        if there.digest != manifest.digest:
+        present = fetch_manifest(remote)
+        if present.digest != manifest.digest:
             raise UserError(
-                f"{remote.address} holds another data set ({there.name!r}, digest "
-                f"{there.digest[:12]}); choose another address, or delete that one first"
+                f"{remote.address} holds another data set ({present.name!r}, digest "
+                f"{present.digest[:12]}); choose another address, or delete that one first"
             )
 
     def send(entry: ShardEntry) -> bool:
@@ -62,4 +62,6 @@ def upload_shards(folder: Path, remote: S3Folder) -> Uploaded:
         threads.shutdown(cancel_futures=True)
     remote.upload(folder / MANIFEST_FILE, MANIFEST_FILE)
     sizes = [entry.bytes for entry, was_sent in zip(entries, sent, strict=True) if was_sent]
-    return Uploaded(num_sent=len(sizes), num_there=len(entries) - len(sizes), bytes_sent=sum(sizes))
+    return Uploaded(
+        num_sent=len(sizes), num_present=len(entries) - len(sizes), bytes_sent=sum(sizes)
+    )

@@ -1,4 +1,4 @@
-"""Looks at every byte of a folder of shards: `python -m stages.shard --verify data/shards`."""
+"""Checks every byte of a folder of shards: `python -m stages.shard --verify data/shards`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.storage.digest import sha256_file
 
 
 def verify_shards(folder: Path) -> Manifest:
-    """Compares the manifest with its own digest and each shard with the manifest; remembers none.
+    """Compares the manifest with its own digest and each shard with the manifest; records nothing.
 
     Of a shard: size, SHA-256, columns, range of the labels, keys; of a split: images of each class.
     Raises UserError naming the first file that is missing or damaged, and the cure.

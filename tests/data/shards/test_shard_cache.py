@@ -238,10 +238,10 @@ def test_a_kill_amid_a_download_leaves_no_copy_and_no_lock(remote, entries, serv
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     left = _copies(tmp_path)
-    assert {Path(name).suffix for name in left} == {".room", ".tmp"}
+    assert {Path(name).suffix for name in left} == {".reserved", ".tmp"}
     server.heal()
     cache = _cache(tmp_path, 2, entries)
-    held = [cache.hold(entry, remote) for entry in entries[:2]]  # the leftover takes no room
+    held = [cache.hold(entry, remote) for entry in entries[:2]]  # the leftover takes no space
     assert _copies(tmp_path) == {f"{entry.sha256}.arrow" for entry in entries[:2]}
     for copy, entry in zip(held, entries, strict=False):
         assert sha256_file(copy.path) == entry.sha256

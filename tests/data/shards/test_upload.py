@@ -42,7 +42,7 @@ def _names(remote: S3Folder) -> list[str]:
 def test_shards_first_and_the_manifest_last(folder, remote, server):
     size = sum(path.stat().st_size for path in folder.glob("*.arrow"))
     done = upload_shards(folder, remote)
-    assert done == Uploaded(num_sent=NUM_SHARDS, num_there=0, bytes_sent=size)
+    assert done == Uploaded(num_sent=NUM_SHARDS, num_present=0, bytes_sent=size)
     puts = [path for method, path in server.requests if method == "PUT"]
     assert "manifest.json" in puts[-1]
     assert _names(remote) == sorted(path.name for path in folder.iterdir())
@@ -55,7 +55,7 @@ def test_a_second_upload_sends_nothing(folder, remote, server):
     upload_shards(folder, remote)
     server.heal()
     done = upload_shards(folder, remote)
-    assert done == Uploaded(num_sent=0, num_there=NUM_SHARDS, bytes_sent=0)
+    assert done == Uploaded(num_sent=0, num_present=NUM_SHARDS, bytes_sent=0)
     assert server.count("PUT") == 0
 
 
@@ -68,7 +68,7 @@ def test_an_upload_goes_on_where_it_broke_off(folder, remote, server):
     assert "manifest.json" not in there
     assert "train-00003.arrow" not in there
     server.heal()
-    assert upload_shards(folder, remote).num_there == len(there)
+    assert upload_shards(folder, remote).num_present == len(there)
     assert "manifest.json" in _names(remote)
 
 
