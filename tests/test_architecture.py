@@ -40,7 +40,6 @@ OWNERS = {
     "torch_fidelity": "pipeline/evaluation/",
     "torchvision": "pipeline/evaluation/",
     "onnxruntime": "pipeline/evaluation/",
-    "matplotlib": "pipeline/reporting/",
     "altair": "pipeline/reporting/",
     "vl_convert": "pipeline/reporting/",
     "jinja2": "pipeline/reporting/",

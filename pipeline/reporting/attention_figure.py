@@ -6,16 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageColor
 
-from pipeline.reporting.heat import heat_overlay, upscaled
+from pipeline.reporting.html import Picture, picture
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.numbers import significant
-from pipeline.reporting.pictures import Picture, from_array, picture
+from pipeline.reporting.samples import from_array
 
 NUM_QUERIES = 4
 NUM_OBJECT_QUERIES = 3  # the last one lies on the background
 SIDE = 192  # pixels of a picture, at most, unless the image is larger
+HEAT_COLOURS = tuple(
+    f"#{digits:06x}"
+    for digits in (
+        *(0x000004, 0x040312, 0x0B0724, 0x150B37, 0x230C4C, 0x310A5C, 0x3E0966, 0x4C0C6B),
+        *(0x5A116E, 0x67166E, 0x741A6E, 0x801F6C, 0x8F2469, 0x9B2964, 0xA82E5F, 0xB43359),
+        *(0xC13A50, 0xCC4248, 0xD74B3F, 0xE05536, 0xE9612B, 0xEF6E21, 0xF57B17, 0xF8890C),
+        *(0xFB9906, 0xFCA80D, 0xFBB81D, 0xF9C72F, 0xF5D949, 0xF2E865, 0xF3F586, 0xFCFFA4),
+    )
+)
+"""From weight 0 to the maximum, evenly spaced; matplotlib's inferno."""
 _MAX_EXPLORED_BYTES = 300_000  # maps of one image in the page, for the pointer to explore
 
 
@@ -98,6 +108,27 @@ def choose_queries(
         distance = np.where(candidates, _unlikeness(maps, chosen), -1.0)
         chosen.append(divmod(int(distance.argmax()), size))
     return tuple(chosen)
+
+
+def upscaled(image: Image.Image, scale: int) -> Image.Image:
+    """Each pixel as a square of `scale` pixels, RGB."""
+    side = (image.width * scale, image.height * scale)
+    return image.convert("RGB").resize(side, Image.Resampling.NEAREST)
+
+
+def heat_overlay(image: Image.Image, weights: npt.NDArray[np.float32]) -> Image.Image:
+    """Weights [h, w] >= 0, scaled to their maximum, smoothly enlarged over the image in grey."""
+    smooth = Image.fromarray(weights / max(float(weights.max()), 1e-12)).resize(
+        image.size, Image.Resampling.BICUBIC
+    )
+    heat = np.clip(np.asarray(smooth), 0.0, 1.0)  # [H, W]; bicubic overshoots
+    palette = np.array([ImageColor.getrgb(colour) for colour in HEAT_COLOURS]) / 255  # [32, 3]
+    places = np.linspace(0, 1, len(palette))
+    colours = np.stack([np.interp(heat, places, part) for part in palette.T], axis=-1)  # [H, W, 3]
+    grey = np.asarray(image.convert("L"), np.float64)[:, :, None] / 255
+    opacity = 0.25 + 0.65 * heat[:, :, None]
+    mixed = grey * (1 - opacity) + colours * opacity
+    return Image.fromarray((255 * mixed).round().astype(np.uint8))
 
 
 def _attended(

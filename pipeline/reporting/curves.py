@@ -1,14 +1,29 @@
-"""Training curves: sorted into charts for the page, and whole as CSV for `dvc plots`."""
+"""Training curves: as charts for the page and a PNG file, and as CSV for `dvc plots`."""
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import altair as alt
+from altair.typing import ChartType
+
+from pipeline.reporting.charts import (
+    category,
+    legend_columns,
+    rows,
+    value_axis,
+    zoom,
+)
+from pipeline.reporting.numbers import significant
 from pipeline.tracking.jsonl import MetricsRecord
 
+WIDTH = 440
+"""Of a chart that does not take the width of its container."""
 _MAX_POINTS = 400  # in a chart; more would not be seen
 
 
@@ -109,6 +124,108 @@ def _chart(
             for name in members
         ),
     )
+
+
+def curves_sheet(charts: Sequence[Chart]) -> ChartType:
+    """All charts, two beside each other."""
+    return alt.concat(
+        *(line_chart(chart).properties(title=chart.title) for chart in charts), columns=2
+    ).resolve_scale(color="independent")
+
+
+def line_chart(chart: Chart, *, interactive: bool = False) -> ChartType:
+    """A line for each curve, broken where it has no value.
+
+    Interactive, it shows the values at the status nearest to the pointer, and zooms.
+    """
+    names = [series.name for series in chart.series]
+    curves = _folded(chart, legend_columns(names, None if interactive else WIDTH))
+    lines = curves.mark_line(invalid="break-paths-show-domains")
+    layers = [lines]
+    if interactive:
+        nearby = curves.transform_filter({"param": "nearest", "empty": False})
+        layers = [
+            lines.add_params(zoom()).properties(name="curves"),
+            _cursor(chart),
+            nearby.mark_point(filled=True, size=40, opacity=1),
+        ]
+    return alt.layer(
+        *layers, data=_table(chart), width=WIDTH, height=200, description=_summary(chart)
+    )
+
+
+def _cursor(chart: Chart) -> alt.Chart:
+    """A vertical line at the pointer's number of images, with a tooltip of all values there."""
+    nearest = alt.selection_point(
+        name="nearest", on="pointermove", clear="pointerout", nearest=True, encodings=["x"]
+    )
+    visible = alt.when(nearest, empty=False).then(alt.value(1)).otherwise(alt.value(0))
+    tooltip = [alt.Tooltip("kimg:Q", title="thousand images", format=",.4~r")]
+    tooltip += [
+        alt.Tooltip(f"{field}:Q", title=series.name, format=",.3r")
+        for field, series in zip(_fields(chart), chart.series, strict=True)
+    ]
+    return (
+        alt.Chart(name="cursor")
+        .mark_rule(strokeDash=[2, 2])
+        .encode(x=_x_axis(chart), opacity=visible, tooltip=tooltip)
+        .add_params(nearest)
+    )
+
+
+def _folded(chart: Chart, columns: Any) -> alt.Chart:
+    """All curves over one axis, coloured by their place in the chart."""
+    fields, names = _fields(chart), [series.name for series in chart.series]
+    labels = json.dumps(dict(zip(fields, names, strict=True)))
+    colour = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=fields, range=[category(i) for i in range(len(fields))]),
+        legend=alt.Legend(labelExpr=f"{labels}[datum.label]", columns=columns),
+    )
+    y_scale = alt.Scale(domain=_y_domain(chart), nice=False)
+    y = alt.Y("value:Q", title=None, scale=y_scale, axis=value_axis())
+    folded = alt.Chart().transform_fold([*fields], as_=["series", "value"])
+    return folded.encode(x=_x_axis(chart), y=y, color=colour)
+
+
+def _table(chart: Chart) -> alt.Data:
+    """A row for each number of images, with a column for each curve."""
+    columns = zip(*(series.values for series in chart.series), strict=True)
+    return rows(
+        {"kimg": kimg, **dict(zip(_fields(chart), values, strict=True))}
+        for kimg, values in zip(chart.kimg, columns, strict=True)
+    )
+
+
+def _x_axis(chart: Chart) -> alt.X:
+    scale = alt.Scale(domain=[0, max(chart.kimg) or 1], nice=False)
+    return alt.X("kimg:Q", title="thousand images", scale=scale, axis=value_axis())
+
+
+def _fields(chart: Chart) -> list[str]:
+    # Names of metrics may hold what Vega-Lite takes for a path into a nested value.
+    return [f"s{index}" for index in range(len(chart.series))]
+
+
+def _y_domain(chart: Chart) -> list[float]:
+    """All values with a margin, and zero where it is near enough to be worth showing."""
+    values = [v for series in chart.series for v in series.values if math.isfinite(v)] or [0.0]
+    low, high = min(values), max(values)
+    if low == high or min(abs(low), abs(high)) < 0.4 * (high - low):
+        low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        return [0.0, 1.0]
+    margin = 0.04 * (high - low)
+    return [low - margin if low else 0.0, high + margin if high else 0.0]
+
+
+def _summary(chart: Chart) -> str:
+    ends = []
+    for series in chart.series:
+        finite = [value for value in series.values if math.isfinite(value)]
+        if finite:
+            ends.append(f"{series.name} from {significant(finite[0])} to {significant(finite[-1])}")
+    return f"{chart.title} over training: {'; '.join(ends)}"
 
 
 def curves_csv(statuses: Sequence[MetricsRecord]) -> str:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.data.shards.reader import Dataset
-from pipeline.reporting.pictures import Picture, from_array, picture
+from pipeline.reporting.html import Picture, picture
+from pipeline.reporting.samples import strip
 
 _MAX_CLASSES = 20
 _COLUMNS = 12
@@ -109,7 +110,7 @@ def _sheet(dataset: Dataset, side: int) -> list[SheetRow]:
 
 def _line(images: npt.NDArray[np.uint8], side: int) -> Image.Image:
     """uint8 [N, R, R, C] side by side, each at most `side` pixels."""
-    line = from_array(np.concatenate(list(images), axis=1))
+    line = strip(images)
     return line if line.height <= side else line.resize(
         (len(images) * side, side), Image.Resampling.BOX
     )  # fmt: skip

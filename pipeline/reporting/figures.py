@@ -1,21 +1,22 @@
-"""The plots that `dvc plots show` shows: PNG files, for it draws no curves without a network."""
+"""The PNG files that `dvc plots show` shows and that MLflow gets."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+import altair as alt
+from altair.typing import ChartType
+from PIL import Image
 
 from pipeline.reporting.attention_figure import AttentionFigure
-from pipeline.reporting.curves import Chart
+from pipeline.reporting.charts import rows, write_png
+from pipeline.reporting.curves import Chart, curves_sheet
+from pipeline.reporting.html import data_uri
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.samples import grid_labels
-from pipeline.storage.atomic import atomic_write
 
-QUERY_COLOURS = ("#0a8ea3", "#c97408", "#d1357b", "#4b861e")  # as in report.css
-_CURVE_COLOURS = ("#1f6feb", "#d1571f", "#1a7f4e", "#a1379b", "#8a6d00", "#5a6b7b")
+_CELL = 40  # units of an image of the class grid, about
+_GAP, _TITLE = 10, 18  # units between the images of the attention figure, and above them
 
 
 def write_figures(
@@ -25,77 +26,70 @@ def write_figures(
     attention: Sequence[AttentionFigure],
 ) -> None:
     """Writes `curves.png`, `class_grid.png` and, with attention, `attention.png` to the folder."""
-    _save(_curves(charts), folder / "curves.png")
-    _save(_class_grid(inputs), folder / "class_grid.png")
+    write_png(curves_sheet(charts), folder / "curves.png")
+    write_png(class_grid(inputs), folder / "class_grid.png")
     if attention:
-        _save(_attention(attention), folder / "attention.png")
+        write_png(attention_sheet(attention), folder / "attention.png")
 
 
-def _curves(charts: Sequence[Chart]) -> Figure:
-    columns = min(2, max(1, len(charts)))
-    rows = max(1, math.ceil(len(charts) / columns))
-    figure = Figure(figsize=(5.2 * columns, 3.2 * rows), layout="constrained")
-    for index, chart in enumerate(charts):
-        axes = figure.add_subplot(rows, columns, index + 1)
-        for number, series in enumerate(chart.series):
-            colour = _CURVE_COLOURS[number % len(_CURVE_COLOURS)]
-            axes.plot(chart.kimg, series.values, label=_plain(series.name), color=colour, lw=1.4)
-        axes.set_title(_plain(chart.title), fontsize=10, loc="left")
-        axes.set_xlabel("thousand images", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8, frameon=False)
-    return figure
-
-
-def _class_grid(inputs: ReportInputs) -> Figure:
-    grid = inputs.class_grid
+def class_grid(inputs: ReportInputs) -> ChartType:
+    """Generated images, a row for each class with its name."""
+    grid, R = inputs.class_grid, inputs.dataset.manifest.resolution
     names = [inputs.class_names[label] for label in grid_labels(inputs)]
-    R = inputs.dataset.manifest.resolution
-    height = min(40.0, 0.6 * len(names) + 0.2)
-    figure = Figure(figsize=(0.6 * grid.width / R + 1.4, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_yticks([(i + 0.5) * R for i in range(len(names))])
-    axes.set_yticklabels([_plain(name[:24]) for name in names], fontsize=8)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    return figure
+    # Whole pixels of the file, of which a unit has two, for each pixel of the grid.
+    scale = max(1, round(2 * _CELL / R))
+    large = grid.resize((scale * grid.width, scale * grid.height), Image.Resampling.NEAREST)
+    width, height, cell = large.width / 2, large.height / 2, scale * R / 2
+    labels = [
+        {"x": -8, "y": cell * (row + 0.5), "text": name[:24]} for row, name in enumerate(names)
+    ]
+    return alt.layer(
+        _images([{"x": 0, "y": 0, "url": data_uri(large)}], width, height),
+        _placed(labels).mark_text(align="right", baseline="middle").encode(text="text:N"),
+        width=width,
+        height=height,
+    )
 
 
-def _attention(figures: Sequence[AttentionFigure]) -> Figure:
+def attention_sheet(figures: Sequence[AttentionFigure]) -> ChartType:
+    """A row for each sample: the image with its queries as dots, then each query's map."""
     samples = [(figure.size, sample) for figure in figures for sample in figure.samples]
-    columns = 1 + max(len(sample.queries) for _, sample in samples)
-    figure = Figure(figsize=(1.7 * columns, 1.8 * len(samples)), layout="constrained")
+    images, titles, dots, frames = [], [], [], []
+    tile = samples[0][1].image.width / 2  # units; a unit has two pixels of the file
     for row, (size, sample) in enumerate(samples):
-        axes = figure.add_subplot(len(samples), columns, row * columns + 1)
-        axes.imshow(sample.image)
-        axes.set_title(f"{_plain(sample.label[:16])}, {size}x{size}", fontsize=8)
-        axes.axis("off")
-        cell = sample.image.width / size
+        top = row * (tile + _GAP + _TITLE) + _TITLE
+        images.append({"x": 0, "y": top, "url": data_uri(sample.image)})
+        titles.append({"x": 0, "y": top - 5, "text": f"{sample.label[:16]}, {size}x{size}"})
         for index, query in enumerate(sample.queries):
-            colour = QUERY_COLOURS[index]
-            position = ((query.column + 0.5) * cell, (query.row + 0.5) * cell)
-            axes.plot(*position, "o", color=colour, markeredgecolor="white", markersize=7)
-            beside = figure.add_subplot(len(samples), columns, row * columns + 2 + index)
-            beside.imshow(query.heat)
-            beside.axis("off")
-            frame = Rectangle(
-                (0, 0), 1, 1, transform=beside.transAxes, fill=False, edgecolor=colour, lw=4
-            )
-            beside.add_patch(frame)
-    return figure
+            x, y = (tile * (place + 0.5) / size for place in (query.column, query.row))
+            colour = f"var(--q{index})"
+            dots.append({"x": x, "y": top + y, "colour": colour})
+            left = (index + 1) * (tile + _GAP)
+            images.append({"x": left, "y": top, "url": data_uri(query.heat)})
+            frames.append({"x": left, "y": top, "right": left + tile, "bottom": top + tile,
+                           "colour": colour})  # fmt: skip
+    columns = 1 + max(len(sample.queries) for _, sample in samples)
+    return alt.layer(
+        _images(images, tile, tile),
+        _placed(titles).mark_text(align="left", baseline="bottom").encode(text="text:N"),
+        _placed(dots)
+        .mark_point(shape="circle", size=55, opacity=1, stroke="white")
+        .encode(fill=alt.Fill("colour:N", scale=None)),
+        _placed(frames)
+        .mark_rect(fill="transparent", strokeWidth=4)
+        .encode(x2="right:Q", y2="bottom:Q", stroke=alt.Stroke("colour:N", scale=None)),
+        width=columns * (tile + _GAP) - _GAP,
+        height=len(samples) * (tile + _GAP + _TITLE) - _GAP,
+    )
 
 
-def _plain(text: str) -> str:
-    # A dollar sign would start a formula, and the bundled font lacks what lies beyond.
-    printable = "".join(c if c.isprintable() and ord(c) < 0x2500 else "?" for c in text)
-    return printable.replace("$", r"\$")
+def _images(table: Iterable[Mapping[str, Any]], width: float, height: float) -> alt.Chart:
+    mark = _placed(table).mark_image(align="left", baseline="top", width=width, height=height)
+    return mark.encode(url="url:N")
 
 
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+def _placed(table: Iterable[Mapping[str, Any]]) -> alt.Chart:
+    """Rows at (x, y) units from the upper left corner."""
+    return alt.Chart(rows(table)).encode(
+        x=alt.X("x:Q", scale=None, axis=None), y=alt.Y("y:Q", scale=None, axis=None)
+    )

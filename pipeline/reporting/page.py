@@ -3,26 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-
-from pipeline.reporting.attention_figure import SIDE, AttentionFigure
+from pipeline.reporting.attention_figure import HEAT_COLOURS, SIDE, AttentionFigure
 from pipeline.reporting.beside_paper import beside_paper
-from pipeline.reporting.curves import Chart
+from pipeline.reporting.charts import page_chart, vega_script
+from pipeline.reporting.curves import Chart, line_chart
 from pipeline.reporting.data_section import data_section
-from pipeline.reporting.heat import heat_palette
+from pipeline.reporting.html import picture, render, script_data
 from pipeline.reporting.inputs import ReportInputs
-from pipeline.reporting.line_chart import line_chart, readout
 from pipeline.reporting.metric_table import metric_table
 from pipeline.reporting.numbers import count, duration, kimg, significant
 from pipeline.reporting.paper import read_published
-from pipeline.reporting.pictures import picture
 from pipeline.reporting.samples import banner, class_rows, moments
 
-_FOLDER = Path(__file__).resolve().parent
 _SHOWN_ELSEWHERE = ("class_names", "environment", "run_key", "dataset_digest")
 
 
@@ -43,20 +37,10 @@ def render_page(
     options: PageOptions,
 ) -> str:
     """The page as HTML; every string that came with the data is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
     config, manifest = inputs.config, inputs.dataset.manifest
     strip, strip_scale = banner(inputs)
-    template = environment.get_template("report.html.j2")
-    return template.render(
-        style=_own("report.css"),
-        script=_own("report.js"),
+    return render(
+        "report.html.j2",
         config=config,
         manifest=manifest,
         kimg=kimg(config["nimg"]),
@@ -76,10 +60,14 @@ def render_page(
         scale=max(1, 64 // manifest.resolution),
         large_scale=max(1, SIDE // manifest.resolution),
         moments=moments(inputs),
-        charts=[(chart, line_chart(chart), _script_data(readout(chart))) for chart in charts],
+        charts=[
+            (chart, page_chart(line_chart(chart), line_chart(chart, interactive=True)))
+            for chart in charts
+        ],
+        vega_script=vega_script,
         attention=attention,
         gammas=_gammas(inputs),
-        palette=_script_data(heat_palette()),
+        palette=script_data(HEAT_COLOURS),
         settings=_settings(config),
         environment=_flat(config["environment"]),
         commit=config["environment"].get("git_commit"),
@@ -88,19 +76,6 @@ def render_page(
         preprocessing=_flat(manifest.preprocessing),
         count=count,
     )
-
-
-def _own(name: str) -> Markup:
-    return Markup((_FOLDER / name).read_text(encoding="utf-8"))
-
-
-def _breakable(name: str) -> Markup:
-    return escape(name).replace("_", Markup("_<wbr>"))
-
-
-def _script_data(content: Any) -> Markup:
-    # Inside a script element no entity is decoded and only `<` could end it.
-    return Markup(json.dumps(content).replace("<", "\\u003c"))
 
 
 def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:

@@ -1,49 +1,5 @@
 "use strict";
-// The page is whole without this script; it adds read-outs, the player and the attention explorer.
-
-for (const figure of document.querySelectorAll(".chart")) {
-  const data = JSON.parse(figure.querySelector("script").textContent);
-  const svg = figure.querySelector("svg");
-  const outputs = figure.querySelectorAll(".key output");
-  const at = figure.querySelector(".at output");
-  const make = (name, attributes) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    svg.append(element);
-    return element;
-  };
-  const cursor = make("line", { class: "cursor", y1: data.top, y2: data.bottom, visibility: "hidden" });
-  const spots = data.series.map((_, i) =>
-    make("circle", { class: `spot c${i % 6}`, r: 3.2, visibility: "hidden" }));
-  const show = (event) => {
-    const box = svg.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
-    let nearest = 0;
-    data.x.forEach((value, i) => {
-      if (Math.abs(value - x) < Math.abs(data.x[nearest] - x)) nearest = i;
-    });
-    cursor.setAttribute("x1", data.x[nearest]);
-    cursor.setAttribute("x2", data.x[nearest]);
-    cursor.setAttribute("visibility", "visible");
-    at.textContent = `at ${data.kimg[nearest]} kimg`;
-    data.series.forEach((series, i) => {
-      outputs[i].textContent = series.text[nearest];
-      const known = series.y[nearest] !== null;
-      spots[i].setAttribute("visibility", known ? "visible" : "hidden");
-      if (known) {
-        spots[i].setAttribute("cx", data.x[nearest]);
-        spots[i].setAttribute("cy", series.y[nearest]);
-      }
-    });
-  };
-  const clear = () => {
-    for (const element of [cursor, ...spots]) element.setAttribute("visibility", "hidden");
-    for (const output of [at, ...outputs]) output.textContent = "";
-  };
-  svg.addEventListener("pointermove", show);
-  svg.addEventListener("pointerdown", show);
-  svg.addEventListener("pointerleave", clear);
-}
+// The page is whole without this script; it adds the player and the attention explorer.
 
 const player = document.getElementById("player");
 if (player) {

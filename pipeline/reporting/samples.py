@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import Rows
+from pipeline.reporting.html import Picture, picture
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.numbers import kimg
-from pipeline.reporting.pictures import Picture, picture, strip
 
 MAX_MOMENTS = 12  # columns of the film
 
@@ -102,6 +103,16 @@ def banner(inputs: ReportInputs, side: int = 96, width: int = 1088) -> tuple[Ima
         corner = (column * R, row * R)
         line.paste(grid.crop((*corner, corner[0] + R, corner[1] + R)), (i * R, 0))
     return line, scale
+
+
+def from_array(image: npt.NDArray[np.uint8]) -> Image.Image:
+    """uint8 [H, W, C], C 1 or 3, as an image."""
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+
+
+def strip(images: npt.NDArray[np.uint8]) -> Image.Image:
+    """uint8 [N, H, W, C] side by side."""
+    return from_array(np.concatenate(list(images), axis=1))
 
 
 def _real(train: Rows, label: int, count: int, name: str) -> Picture | None:

@@ -5,8 +5,12 @@ import base64
 import numpy as np
 from PIL import Image
 
-from pipeline.reporting.attention_figure import attention_figures, choose_queries
-from pipeline.reporting.heat import heat_overlay, upscaled
+from pipeline.reporting.attention_figure import (
+    attention_figures,
+    choose_queries,
+    heat_overlay,
+    upscaled,
+)
 from pipeline.reporting.inputs import read_inputs
 
 

@@ -17,8 +17,16 @@ PROBE = """
     const place = { clientX: box.left + x * box.width, clientY: box.top + y * box.height };
     element.dispatchEvent(new PointerEvent(event, { bubbles: true, ...place }));
   };
-  const chart = document.querySelector(".chart");
-  at(chart.querySelector("svg"), "pointermove", 0.999, 0.5);
+  const svg = await chart(".plot");
+  const frame = svg.querySelector(".mark-group.role-frame > g > .background");
+  const plot = frame.getBoundingClientRect();
+  const place = { clientX: plot.right - 1, clientY: plot.top + plot.height / 2, bubbles: true };
+  const hovered = document.elementFromPoint(place.clientX, place.clientY);
+  for (const event of ["pointerover", "pointermove"]) {
+    hovered.dispatchEvent(new PointerEvent(event, place));
+  }
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const tooltip = document.getElementById("vg-tooltip-element");
   const stage = document.querySelector(".stage[data-maps]");
   at(stage, "pointermove", 0.5, 0.5);
   const player = document.getElementById("player");
@@ -27,7 +35,10 @@ PROBE = """
   slider.dispatchEvent(new Event("input"));
   return {
     broken: [...document.images].filter((image) => image.naturalWidth === 0).length,
-    legend: chart.querySelector(".legend").textContent,
+    tooltip: tooltip?.textContent,
+    tooltipVisible: tooltip && getComputedStyle(tooltip).visibility,
+    plotWidth: svg.getBoundingClientRect().width,
+    charts: document.querySelectorAll(".plot").length,
     explored: !stage.querySelector("canvas").hidden,
     moment: player.querySelector("output").textContent,
     pixels: [...document.querySelectorAll("img.pixels")].map(
@@ -45,7 +56,11 @@ def test_page_of_the_digits(tmp_path, digits_report, width):
     assert found["scrolled"] <= found["width"]
     assert found["broken"] == 0
     assert all(scale == round(scale) >= 1 for scale in found["pixels"])
-    assert re.search(r"D 1\.\d+.*G 0\.\d+.*at 96 kimg", " ".join(found["legend"].split()))
+    assert found["requests"] == []
+    assert found["charts"] == 4
+    assert found["plotWidth"] > 330
+    assert found["tooltipVisible"] == "visible"
+    assert re.search(r"thousand images96.*D1\.\d+.*G0\.\d+", found["tooltip"])
     assert found["explored"]
     assert found["moment"] == "16"
 

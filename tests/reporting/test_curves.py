@@ -1,13 +1,14 @@
 """Curves: every value in the table, and a drawing that says the same."""
 
 import csv
+import json
 import math
 import re
 
 import pytest
 
-from pipeline.reporting.curves import charts, curves_csv
-from pipeline.reporting.line_chart import line_chart, readout
+from pipeline.reporting.charts import page_chart
+from pipeline.reporting.curves import charts, curves_csv, line_chart
 from pipeline.tracking.jsonl import MetricsRecord, read_stats
 
 
@@ -18,10 +19,20 @@ def records(values, name="loss/d"):
     ]
 
 
+def drawn(chart):
+    """The chart as a page has it: its SVG, and its interactive form as Vega-Lite."""
+    shown = page_chart(line_chart(chart), line_chart(chart, interactive=True))
+    return shown.svg, json.loads(shown.spec)
+
+
 def points(svg):
     """The vertices of the first curve."""
-    (path,) = re.findall(r'<path class="line c0" d="([^"]*)"', svg)
-    return [(c, float(x), float(y)) for c, x, y in re.findall(r"([ML])([\d.]+) ([\d.]+)", path)]
+    lines = re.search(r'<g class="mark-line.*?</g>', svg)
+    path = re.search(r' d="([^"]*)"', lines[0]) if lines else None
+    return [
+        (c, float(x), float(y))
+        for c, x, y in re.findall(r"([ML])([\d.]+),([\d.]+)", path[1] if path else "")
+    ]
 
 
 def test_csv_holds_every_status(digits_report):
@@ -67,39 +78,43 @@ def test_what_is_measured_now_and_then_is_one_curve():
     first, second, losses = charts(statuses)
     assert first.title == "Distance on the way: fd2k_efficientnet_lite0"
     assert (second.kimg, second.series[0].values) == ((2.0, 4.0), (9.0, 5.0))
-    assert [command for command, _, _ in points(line_chart(second))] == ["M", "L"]
+    assert [command for command, _, _ in points(drawn(second)[0])] == ["M", "L"]
     assert len(losses.kimg) == 4
 
 
 def test_drawing_is_true_to_scale_and_broken_at_gaps():
     (chart,) = charts(records([0.0, 1.0, math.nan, 3.0, 4.0]))
-    drawn = points(line_chart(chart))
-    assert [command for command, _, _ in drawn] == ["M", "L", "M", "L"]
-    xs, ys = [x for _, x, _ in drawn], [y for _, _, y in drawn]
-    assert xs[1] - xs[0] == pytest.approx(xs[3] - xs[2], abs=0.11)
-    assert xs[2] - xs[1] == pytest.approx(2 * (xs[1] - xs[0]), abs=0.11)
-    assert ys[0] - ys[1] == pytest.approx(ys[2] - ys[3], abs=0.11)
-    assert ys[0] - ys[2] == pytest.approx(3 * (ys[0] - ys[1]), abs=0.21)
-    data = readout(chart)
-    assert data["series"][0]["text"] == ["0", "1.00", "", "3.00", "4.00"]
-    assert data["series"][0]["y"][2] is None
-    assert data["x"][0] == xs[0]
+    svg, spec = drawn(chart)
+    found = points(svg)
+    assert [command for command, _, _ in found] == ["M", "L", "M", "L"]
+    xs, ys = [x for _, x, _ in found], [y for _, _, y in found]
+    assert xs[1] - xs[0] == pytest.approx(xs[3] - xs[2])
+    assert xs[2] - xs[1] == pytest.approx(2 * (xs[1] - xs[0]))
+    assert ys[0] - ys[1] == pytest.approx(ys[2] - ys[3])
+    assert ys[0] - ys[2] == pytest.approx(3 * (ys[0] - ys[1]))
+    assert [row["s0"] for row in spec["data"]["values"]] == [0.0, 1.0, None, 3.0, 4.0]
+    assert spec["width"] == "container"
 
 
 def test_a_single_value_is_a_dot():
     (chart,) = charts(records([2.0]))
-    svg = line_chart(chart)
-    assert re.search(r'd="M[\d.]+ [\d.]+h0"', svg)
+    # A line of no length, whose round ends are drawn.
+    assert re.search(r'd="M[\d.]+,[\d.]+Z"[^>]*stroke-linecap="round"', drawn(chart)[0])
 
 
 @pytest.mark.parametrize("values", [[2.0], [0.0, 0.0], [-3.0, -3.0], [math.nan], [1e-9, 2e-9]])
 def test_flat_and_empty_curves_are_drawn(values):
     (chart,) = charts(records(values))
-    svg = line_chart(chart)
+    svg, _ = drawn(chart)
     assert len(points(svg)) == sum(math.isfinite(value) for value in values)
-    assert "nan" not in svg.replace("nanmean", "")
+    assert "NaN" not in svg
 
 
-def test_names_in_a_drawing_are_escaped():
-    (chart,) = charts(records([1.0, 2.0], '"><script>'))
-    assert "<script" not in line_chart(chart)
+def test_names_in_a_chart_are_escaped():
+    name = '"><script>.[0] \\'
+    (chart,) = charts(records([1.0, 2.0], name))
+    svg, spec = drawn(chart)
+    assert "<script" not in svg
+    assert "&lt;script" in svg
+    (tooltip,) = [e["tooltip"] for e in (x["encoding"] for x in spec["layer"]) if "tooltip" in e]
+    assert [line["title"] for line in tooltip] == ["thousand images", name]

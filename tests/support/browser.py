@@ -17,12 +17,22 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is ins
 # minimal width of their own.
 _SCRIPT = """<script>
 addEventListener("error", (event) => { window.failed = event.message; });
-addEventListener("load", () => {
-  const found = (() => { PROBE })();
+addEventListener("unhandledrejection", (event) => { window.failed = String(event.reason); });
+const chart = (selector) => new Promise((resolve) => {
+  const plot = document.querySelector(selector);
+  plot.scrollIntoView({ behavior: "instant", block: "center" });
+  const wait = () => "ready" in plot.dataset
+    ? resolve(plot.querySelector("svg")) : setTimeout(wait, 20);
+  wait();
+});
+addEventListener("load", async () => {
+  const found = await (async () => { PROBE })();
   const root = document.documentElement;
   parent.postMessage({
     failed: window.failed ?? null,
     width: root.clientWidth,
+    requests: performance.getEntriesByType("resource").map((entry) => entry.name)
+      .filter((name) => !name.startsWith("data:")),
     scrolled: Math.max(root.scrollWidth, document.body.scrollWidth),
     ...found,
   }, "*");
@@ -38,6 +48,8 @@ addEventListener("message", (event) => {
 def visit(page: Path, folder: Path, width: int, probe: str, dark: bool = False) -> dict[str, Any]:
     """What the page is in a window of this width, with what the script `probe` returns.
 
+    A probe may wait: `const svg = await chart(".plot")` is a chart once it is interactive.
+
     `folder` is for the browser's own files. Fails when the page writes to the console.
     """
     assert CHROMIUM is not None
@@ -49,7 +61,7 @@ def visit(page: Path, folder: Path, width: int, probe: str, dark: bool = False) 
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += ["--disable-dev-shm-usage", "--enable-logging=stderr", "--window-size=1400,1000"]
     command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
-    command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=3000"]
+    command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=20000"]
     command += ["--dump-dom", (folder / "frame.html").as_uri()]
     run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     assert "CONSOLE" not in run.stderr, run.stderr

@@ -1,136 +1,111 @@
-"""Configurations side by side: means with their intervals over seeds."""
+"""A study's configurations side by side: means with their intervals over seeds."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
+import altair as alt
+from altair.typing import ChartType
 
-from pipeline.reporting.axes import Scale
+from pipeline.reporting.charts import rows, value_axis
 from pipeline.reporting.numbers import significant
-from pipeline.reporting.studies.drawing import WIDTH, axis_name, opened, x_ticks
+from pipeline.reporting.studies.rows import interval_text
 from pipeline.search.ranking import values_of
-from pipeline.search.results import StudyResults
+from pipeline.search.results import ConfigResult, StudyResults
 from pipeline.search.trial_name import trial_name
 
 MAX_BARS = 24
-_ROW, _TOP, _BOTTOM, _LEFT, _RIGHT = 30, 8, 36, 170, 74
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One configuration."""
+def configuration_bars(results: StudyResults) -> ChartType | None:
+    """A bar from 0 to each mean, a line for its 95 % interval and a dot for each seed.
 
-    name: str
-    mean: float | None
-    """None: no trial has finished."""
-    ci95: tuple[float, float] | None
-    """None with fewer than two seeds."""
-    values: tuple[float, ...]
-    """One a seed."""
-    note: str
-    """Why there is no mean."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bars:
-    """A study's configurations in the order of their making."""
-
-    metric: str
-    bars: tuple[Bar, ...]
-
-
-def placement_bars(results: StudyResults) -> Bars | None:
-    """For studies over a few choices; None over continuous ranges, or before the first end."""
+    In the order of their making. None for a study over continuous ranges, over too many
+    configurations, or without a finished trial.
+    """
     ranges = results.section["space"].values()
     continuous = any(values.get("loguniform") or values.get("uniform") for values in ranges)
-    known = any(config.value is not None for config in results.configs)
-    if continuous or len(results.configs) > MAX_BARS or not known:
+    means = [config.value for config in results.configs if config.value is not None]
+    if continuous or len(results.configs) > MAX_BARS or not means:
         return None
-    return Bars(
-        metric=results.metric,
-        bars=tuple(
-            Bar(
-                name=_name(config.config),
-                mean=config.value,
-                ci95=config.ci95,
-                values=values_of(config),
-                note=", ".join(sorted({trial.status for trial in config.trials})),
-            )
-            for config in results.configs
+    low, high = _limits(results, means)
+    names = [_name(config) for config in results.configs]
+    x = alt.X(
+        "value:Q",
+        title=results.metric,
+        # Room for the mean's number behind the bar.
+        scale=alt.Scale(domain=[low, high + 0.15 * (high - low)], nice=False),
+        axis=value_axis(),
+    )
+    y = alt.Y(
+        "name:N",
+        title=None,
+        scale=alt.Scale(domain=names, paddingInner=0.45),
+        axis=alt.Axis(
+            grid=False, labelColor="var(--ink)", labelLimit=alt.ExprRef(expr="width * 0.4")
         ),
     )
+    base = alt.Chart().encode(y=y)
+    valued = base.transform_filter("isValid(datum.value)")
+    interval = base.transform_filter("isValid(datum.low)")
+    seeds = [{"name": _name(c), "value": v} for c in results.configs for v in values_of(c)]
+    number = valued.mark_text(align="left", dx=7).encode(x="end:Q", text="mean:N")
+    return alt.layer(
+        valued.mark_bar(color="var(--c0)", opacity=0.8).encode(
+            x=x,
+            tooltip=[
+                alt.Tooltip("name:N", title="configuration"),
+                alt.Tooltip("mean:N", title=results.metric),
+                alt.Tooltip("interval:N", title="95 % interval"),
+                alt.Tooltip("seeds:N", title="values of the seeds"),
+            ],
+        ),
+        interval.mark_rule(color="var(--ink)", strokeWidth=1.4).encode(x="low:Q", x2="high:Q"),
+        *(
+            interval.transform_filter(f"datum.{side}_is_whole")
+            .mark_tick(color="var(--ink)", thickness=1.4, size=10)
+            .encode(x=f"{side}:Q")
+            for side in ("low", "high")
+        ),
+        alt.Chart(rows(seeds))
+        .mark_point(size=26, filled=True, fill="var(--paper)", stroke="var(--ink)", opacity=1)
+        .encode(x="value:Q", y="name:N"),
+        number,
+        base.transform_filter("!isValid(datum.value)")
+        .mark_text(align="left", dx=6, color="var(--muted)")
+        .encode(x=alt.XDatum(0.0), text="outcome:N"),
+        data=rows(_row(config, low, high) for config in results.configs),
+        width=600,
+        height=30 * len(names),
+        description=f"{results.metric} by configuration",
+    )
 
 
-def bars_svg(chart: Bars) -> Markup:
-    """The drawing: a bar from 0 to the mean, a whisker for the interval, a dot for each seed."""
-    height = _TOP + _ROW * len(chart.bars) + _BOTTOM
-    x = bar_scale(chart, _LEFT, WIDTH - _RIGHT)
-    bottom = height - _BOTTOM
-    parts = [
-        opened(WIDTH, height, f"{chart.metric} by configuration"),
-        x_ticks(x, bottom, _TOP, 5),
-        axis_name(chart.metric, WIDTH - _RIGHT, height - 4),
-    ]
-    for number, bar in enumerate(chart.bars):
-        parts.append(_bar(bar, _TOP + _ROW * (number + 0.5), x))
-    return Markup("").join([*parts, Markup("</svg>")])
+def _row(config: ConfigResult, low: float, high: float) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": _name(config),
+        "value": config.value,
+        "mean": "" if config.value is None else significant(config.value),
+        "outcome": ", ".join(sorted({trial.status for trial in config.trials})),
+        "interval": interval_text(config.ci95) or "one seed: none",
+        "seeds": ", ".join(significant(value, 4) for value in values_of(config)),
+        "end": max([0.0, *values_of(config)]),
+    }
+    if config.ci95 is not None:
+        ends = tuple(min(max(value, low), high) for value in config.ci95)
+        row |= {"low": ends[0], "high": ends[1], "end": max(row["end"], ends[1])}
+        row |= {"low_is_whole": config.ci95[0] >= low, "high_is_whole": config.ci95[1] <= high}
+    return row
 
 
-def bar_scale(chart: Bars, start: float, end: float) -> Scale:
-    """From 0 to the longest bar, or the end of its interval where that is not far off."""
-    means = [bar.mean for bar in chart.bars if bar.mean is not None]
-    values = [value for bar in chart.bars for value in bar.values]
-    ends = [bar.ci95[1] for bar in chart.bars if bar.ci95 is not None]
-    # An interval over two seeds can be many times its mean; it is cut off, not the bars flattened.
-    high = max([*values, *(min(e, 1.6 * max(means)) for e in ends)])
+def _limits(results: StudyResults, means: list[float]) -> tuple[float, float]:
+    """From 0 to the longest bar, or the end of its interval where that is not far beyond."""
+    values = [value for config in results.configs for value in values_of(config)]
+    ends = [config.ci95[1] for config in results.configs if config.ci95 is not None]
+    # An interval over two seeds can be many times its mean: it is cut, or bars would be flat.
+    high = max([*values, *(min(end, 1.6 * max(means)) for end in ends)])
     low = min(0.0, *values)
-    return Scale(low, (high if high > low else low + 1) * 1.02, start, end)
+    return low, high if high > low else low + 1
 
 
-def _bar(bar: Bar, y: float, x: Scale) -> Markup:
-    name = Markup('<text class="label" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
-        _LEFT - 8, y + 4, bar.name
-    )
-    if bar.mean is None:
-        return name + Markup('<text class="tick" x="{}" y="{:.1f}">{}</text>').format(
-            _LEFT + 6, y + 4, bar.note
-        )
-    zero, end = x(0.0), x(bar.mean)
-    parts = [
-        name,
-        Markup(
-            '<rect class="bar-mean" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="14" rx="2"/>'
-        ).format(min(zero, end), y - 7, abs(end - zero)),
-    ]
-    if bar.ci95 is not None:
-        low, high = (min(max(value, x.low), x.high) for value in bar.ci95)
-        parts.append(
-            Markup('<path class="whisker" d="M{:.1f} {:.1f}H{:.1f}{}{}"/>').format(
-                x(low),
-                y,
-                x(high),
-                _cap(x(low), y, bar.ci95[0] >= x.low),
-                _cap(x(high), y, bar.ci95[1] <= x.high),
-            )
-        )
-    parts += [
-        Markup('<circle class="seed" cx="{:.1f}" cy="{:.1f}" r="2.6"/>').format(x(value), y)
-        for value in bar.values
-    ]
-    parts.append(
-        Markup('<text class="label" x="{}" y="{:.1f}">{}</text>').format(
-            WIDTH - _RIGHT + 8, y + 4, significant(bar.mean)
-        )
-    )
-    return Markup("").join(parts)
-
-
-def _cap(x: float, y: float, closed: bool) -> str:
-    """The end of a whisker; none where the interval goes on beyond the drawing."""
-    return f"M{x:.1f} {y - 5:.1f}v10" if closed else ""
-
-
-def _name(config: Mapping[str, Any]) -> str:
-    text = trial_name(config)
-    return text.partition("=")[2] if len(config) == 1 else text
+def _name(config: ConfigResult) -> str:
+    text = trial_name(config.config)
+    return text.partition("=")[2] if len(config.config) == 1 else text

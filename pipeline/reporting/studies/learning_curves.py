@@ -1,138 +1,145 @@
-"""A study's metric over training: a curve for each trial, and where trials were compared."""
+"""A study's metric over training: its trials, their means over seeds, and where they ended."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from markupsafe import Markup
+import altair as alt
+from altair.typing import ChartType
 
-from pipeline.reporting.axes import Scale, tick_label
-from pipeline.reporting.studies.drawing import (
-    WIDTH,
-    axis_name,
-    opened,
-    value_scale,
-    x_ticks,
-    y_ticks,
+from pipeline.reporting.charts import (
+    NUM_COLOURS,
+    category,
+    legend_columns,
+    rows,
+    value_axis,
+    value_encoding,
+    zoom,
 )
-from pipeline.search.history import Status, Trial
+from pipeline.reporting.studies.rows import STATUS_NAMES
+from pipeline.search.history import Status
 from pipeline.search.ranking import ranked, rungs_kimg
 from pipeline.search.results import StudyResults
 from pipeline.search.trial_name import trial_name
 
-HEIGHT = 300
-NUM_COLOURS = 6  # of the style sheet
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 22, 34
+CROSS = "M-1,-.7L-.7,-1L0,-.3L.7,-1L1,-.7L.3,0L1,.7L.7,1L0,.3L-.7,1L-1,.7L-.3,0Z"
+"""An SVG path, as a shape of Vega's."""
+_END_SHAPES: dict[Status, str] = {
+    "complete": "circle",
+    "stopped": "M-.25,-1.2h.5v2.4h-.5Z",
+    "failed": CROSS,
+}
+_WIDTH = 600
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """One trial."""
+def learning_curves(results: StudyResults, *, interactive: bool = False) -> ChartType | None:
+    """A thin line for each trial and a thick one for each mean over seeds; None before a report.
 
-    name: str
-    points: tuple[tuple[float, float], ...]
-    """(kimg, value), finite ones."""
-    colour: int | None
-    """Of the style sheet; None: one of many in the background."""
-    status: Status
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningCurves:
-    """All of a study's."""
-
-    metric: str
-    curves: tuple[Curve, ...]
-    """Those in the background first."""
-    legend: tuple[tuple[str, int], ...]
-    """(configuration, colour)."""
-    num_grey: int
-    """Configurations without a colour."""
-    rungs_kimg: tuple[float, ...]
-    """Where trials were compared, without the end."""
-    max_kimg: float
-
-
-def learning_curves(results: StudyResults) -> LearningCurves | None:
-    """The best configurations in colours, the others grey; None before any report."""
-    first = [config.index for config in ranked(results)]
-    order = first + [c.index for c in results.configs if c.index not in first]
+    The best configurations are in colour, the others grey. A mean is shown where all seeds of the
+    configuration have a value. Vertical lines are the rungs of successive halving.
+    """
     names = {config.index: trial_name(config.config) for config in results.configs}
-    coloured = order[:NUM_COLOURS] if len(order) <= NUM_COLOURS else order[: NUM_COLOURS - 1]
-    curves = [
-        Curve(
-            name=trial_name(trial.config, trial.seed),
-            points=_points(trial),
-            colour=coloured.index(trial.index) if trial.index in coloured else None,
-            status=trial.status,
-        )
-        for trial in results.trials
-        if _points(trial)
+    order = [config.index for config in ranked(results)]
+    order += [index for index in names if index not in order]
+    coloured = order if len(order) <= NUM_COLOURS else order[: NUM_COLOURS - 1]
+    others = f"{len(order) - len(coloured)} others"
+    table: list[dict[str, Any]] = [
+        {
+            "trial": trial_name(trial.config, trial.seed),
+            "config": names[trial.index] if trial.index in coloured else others,
+            "kimg": report.kimg,
+            "value": report.value,
+            "status": STATUS_NAMES[trial.status],
+            "is_last": report is reports[-1],
+            "num_seeds": len(results.section["seeds"]),
+        }
+        # The others first: later lines cover earlier ones.
+        for trial in sorted(results.trials, key=lambda trial: trial.index in coloured)
+        for reports in [[report for report in trial.reports if report.value is not None]]
+        for report in reports
     ]
-    if not curves:
+    if not table:
         return None
-    return LearningCurves(
-        metric=results.metric,
-        curves=tuple(sorted(curves, key=lambda curve: curve.colour is not None)),
-        legend=tuple((names[index], colour) for colour, index in enumerate(coloured)),
-        num_grey=len(order) - len(coloured),
-        rungs_kimg=rungs_kimg(results.section),
-        max_kimg=results.section["max_kimg"],
+    legend = [names[index] for index in coloured] + [others] * (len(coloured) < len(order))
+    colours = [category(i) for i in range(len(coloured))] + ["var(--line)"]
+    colour_scale = alt.Scale(domain=legend, range=colours[: len(legend)])
+    columns = legend_columns(legend, None if interactive else _WIDTH)
+    base = alt.Chart().encode(
+        x=alt.X(
+            "kimg:Q",
+            title="thousand images",
+            scale=alt.Scale(nice=False, zero=True),
+            axis=value_axis(),
+        ),
+        y=alt.Y("value:Q", title=results.metric, **value_encoding([row["value"] for row in table])),
+        color=alt.Color(
+            "config:N",
+            scale=colour_scale,
+            legend=alt.Legend(columns=columns, symbolType="stroke"),
+        ),
     )
-
-
-def learning_curves_svg(chart: LearningCurves) -> Markup:
-    """The drawing."""
-    last = max(chart.max_kimg, *(kimg for curve in chart.curves for kimg, _ in curve.points))
-    x = Scale(0.0, last, _LEFT, WIDTH - _RIGHT)
-    values = [value for curve in chart.curves for _, value in curve.points]
-    y = value_scale(values, HEIGHT - _BOTTOM, _TOP)
-    summary = f"{chart.metric} of {len(chart.curves)} trials over training"
-    parts = [
-        opened(WIDTH, HEIGHT, summary),
-        y_ticks(y, _LEFT, WIDTH - _RIGHT),
-        x_ticks(x, HEIGHT - _BOTTOM),
-        axis_name("thousand images", WIDTH - _RIGHT, HEIGHT - 2),
-        axis_name(chart.metric, 0, 10, "start"),
-    ]
-    rung = Markup(
-        '<line class="rung" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>'
-        '<text class="tick" x="{0:.1f}" y="{3}" text-anchor="middle">rung {4}</text>'
+    ended = [status for status in _END_SHAPES if any(t.status == status for t in results.trials)]
+    shape = alt.Shape(
+        "status:N",
+        scale=alt.Scale(
+            domain=[STATUS_NAMES[status] for status in ended],
+            range=[_END_SHAPES[status] for status in ended],
+        ),
+        legend=alt.Legend(symbolFillColor="var(--muted)", symbolStrokeColor="var(--muted)"),
     )
-    parts += [
-        rung.format(x(kimg), _TOP, HEIGHT - _BOTTOM, _TOP - 4, tick_label(kimg))
-        for kimg in chart.rungs_kimg
-    ]
-    parts += [_curve(curve, x, y) for curve in chart.curves]
-    return Markup("").join([*parts, Markup("</svg>")])
-
-
-def _curve(curve: Curve, x: Scale, y: Scale) -> Markup:
-    places = [(x(kimg), y(value)) for kimg, value in curve.points]
-    path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in places) + _dot(places)
-    colour = "rest" if curve.colour is None else f"c{curve.colour}"
-    kimg, value = curve.points[-1]
-    title = f"{curve.name}: {value:.4g} at {kimg:g} kimg, {curve.status}"
-    return Markup('<g class="trial {}"><title>{}</title><path class="line" d="{}"/>{}</g>').format(
-        colour, title, path, _end(curve.status, *places[-1])
-    )
-
-
-def _dot(places: Sequence[tuple[float, float]]) -> str:
-    return "h0" if len(places) == 1 else ""
-
-
-def _end(status: Status, x: float, y: float) -> Markup:
-    """How a curve ends: a disc at its end, a bar where it was stopped, a cross where it failed."""
-    if status == "complete":
-        return Markup('<circle class="end" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(x, y)
-    if status == "stopped":
-        return Markup('<path class="line" d="M{:.1f} {:.1f}v8"/>').format(x, y - 4)
-    if status == "failed":
-        return Markup('<path class="line" d="M{0:.1f} {1:.1f}l8 8m0 -8l-8 8"/>').format(
-            x - 4, y - 4
+    several = len(results.section["seeds"]) > 1
+    line = base.mark_line(strokeWidth=1, opacity=0.6) if several else base.mark_line()
+    means = (
+        base.transform_filter(alt.datum.config != others)
+        .transform_aggregate(
+            value="mean(value)",
+            num="count()",
+            num_seeds="max(num_seeds)",
+            groupby=["config", "kimg"],
         )
-    return Markup("")
+        .transform_filter("datum.num == datum.num_seeds")
+        .mark_line(strokeWidth=2.5)
+    )
+    ends = (
+        base.transform_filter("datum.is_last && datum.status != 'unfinished'")
+        .mark_point(filled=True, opacity=1, size=50)
+        .encode(shape=shape)
+    )
+    layers = [*_rungs(results), line.encode(detail="trial:N"), *([means] if several else []), ends]
+    if interactive:
+        layers.append(_trial_tooltip(base, results.metric))
+    return alt.layer(
+        *layers,
+        data=rows(table),
+        width=_WIDTH,
+        height=280,
+        description=f"{results.metric} of {len(results.trials)} trials over training",
+    )
 
 
-def _points(trial: Trial) -> tuple[tuple[float, float], ...]:
-    return tuple((r.kimg, r.value) for r in trial.reports if r.value is not None)
+def _rungs(results: StudyResults) -> list[alt.Chart]:
+    table = [{"kimg": kimg, "name": f"rung {kimg:g}"} for kimg in rungs_kimg(results.section)]
+    if not table:
+        return []
+    base = alt.Chart(rows(table)).encode(x="kimg:Q")
+    return [
+        base.mark_rule(strokeDash=[3, 3]),
+        base.mark_text(dy=-7, color="var(--muted)").encode(y=alt.value(0), text="name:N"),
+    ]
+
+
+def _trial_tooltip(base: alt.Chart, metric: str) -> alt.Chart:
+    """Reports of trials, visible under the pointer alone."""
+    hover = alt.selection_point(name="hover", on="pointerover", clear="pointerout")
+    return (
+        base.mark_point(filled=True, size=90)
+        .encode(
+            opacity=alt.when(hover, empty=False).then(alt.value(1)).otherwise(alt.value(0)),
+            tooltip=[
+                alt.Tooltip("trial:N"),
+                alt.Tooltip("kimg:Q", title="thousand images", format=",.4~r"),
+                alt.Tooltip("value:Q", title=metric, format=",.4r"),
+                alt.Tooltip("status:N"),
+            ],
+        )
+        .add_params(hover, zoom())
+        .properties(name="reports")
+    )

@@ -2,20 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from pipeline.reporting.charts import PageChart, vega_script
+from pipeline.reporting.html import render
 from pipeline.reporting.numbers import count, significant
 from pipeline.reporting.paper import read_published
-from pipeline.reporting.studies.bars import bars_svg
 from pipeline.reporting.studies.beside_study import beside_study
-from pipeline.reporting.studies.drawings import Drawings
-from pipeline.reporting.studies.learning_curves import learning_curves_svg
 from pipeline.reporting.studies.paper_order import paper_orders
-from pipeline.reporting.studies.rate_map import RateMap, legend_shades, rate_map_svg
 from pipeline.reporting.studies.rows import (
     config_rows,
     counted,
@@ -23,17 +17,25 @@ from pipeline.reporting.studies.rows import (
     trial_rows,
 )
 from pipeline.search.measurement import Measurement
-from pipeline.search.ranking import is_finished, num_expected, values_of, varied
+from pipeline.search.ranking import is_finished, num_expected, rungs_kimg, values_of, varied
 from pipeline.search.recommendation import recommended
 from pipeline.search.results import StudyResults
 from pipeline.search.trial_name import short_keys, trial_name
 
-_FOLDER = Path(__file__).resolve().parent
 _INTERVALS = (
     "Intervals are Student's t over seeds; they say how far another set of seeds may lead, and "
     "nothing of other data. Minus the best, seed by seed, what the seeds do alike drops out; the "
     "best was chosen by these values, so it stands a little too well."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCharts:
+    """The charts of a study's page; None or empty where there is nothing to show."""
+
+    curves: PageChart | None
+    maps: tuple[PageChart, ...]
+    bars: PageChart | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +48,12 @@ class _Best:
     commands: str
 
 
-def render_study(results: StudyResults, described: Mapping[str, Any], drawings: Drawings) -> str:
+def render_study(results: StudyResults, described: Mapping[str, Any], charts: StudyCharts) -> str:
     """The page as HTML; `described` is the study's `study.json`."""
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     measured = Measurement.of_json(described.get("measured"))
     orders = paper_orders(results, read_published())
-    curves = drawings.curves
-    return environment.get_template("study.html.j2").render(
-        style=_styles(),
+    return render(
+        "study.html.j2",
         name=results.study,
         metric=results.metric,
         better="lower" if results.mode == "min" else "higher",
@@ -69,25 +63,16 @@ def render_study(results: StudyResults, described: Mapping[str, Any], drawings: 
         best=_best(results, described),
         interval_method=_INTERVALS if len(results.section["seeds"]) > 1 else _one_seed(),
         num_seeds=len(results.section["seeds"]),
-        bars=None if drawings.bars is None else bars_svg(drawings.bars),
+        charts=charts,
+        vega_script=vega_script,
         configurations=config_rows(results),
         beside=beside_study(results, measured, read_published()),
         orders=orders,
         no_order=_no_order(results) if not orders else "",
-        maps=[(chart.title, rate_map_svg(chart)) for chart in drawings.maps],
-        shades=_shades(drawings.maps),
-        curves=None if curves is None else learning_curves_svg(curves),
-        legend=() if curves is None else curves.legend,
-        num_grey=0 if curves is None else curves.num_grey,
-        rungs=() if curves is None else curves.rungs_kimg,
+        rungs=rungs_kimg(results.section),
         trials=trial_rows(results),
         footer=_footer(results),
     )
-
-
-def _styles() -> Markup:
-    files = (_FOLDER.parent / "report.css", _FOLDER / "study.css")
-    return Markup("\n".join(file.read_text(encoding="utf-8") for file in files))
 
 
 def _lead(results: StudyResults) -> str:
@@ -176,18 +161,6 @@ def _no_order(results: StudyResults) -> str:
         "The paper has no order of such configurations to compare with: it varies the system "
         "alone, and this study other keys."
     )
-
-
-def _shades(maps: tuple[RateMap, ...]) -> dict[str, Any]:
-    if not maps:
-        return {}
-    ends = (maps[0].lowest, maps[0].highest)
-    best, worst = ends if maps[0].lower_is_better else ends[::-1]
-    return {
-        "best": significant(best, 4),
-        "worst": significant(worst, 4),
-        "colours": legend_shades(),
-    }
 
 
 def _footer(results: StudyResults) -> str:
