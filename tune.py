@@ -1,7 +1,7 @@
 """Runs a study: many trainings that differ in named keys, tried and compared under Ray Tune.
 
-The studies stand in `params.yaml: search.studies`. The same command goes on where an earlier one
-was stopped or killed. With RAY_ADDRESS trials run on that cluster, else on this machine.
+The studies are in `params.yaml: search.studies`. The same command continues a study that was
+stopped or killed. With RAY_ADDRESS trials run on that cluster, else on this machine.
 """
 
 import argparse
@@ -45,18 +45,20 @@ def _parse() -> tuple[Command, Path | None, Callable[[Command], None]]:
     parser.add_argument("--max-kimg", type=float, metavar="K", help="length of a trial")
     parser.add_argument("--seeds", metavar="0,1", help="each configuration with each of these")
     parser.add_argument(
-        "--smoke", action="store_true", help="rehearse on the digits, minutes on two cores"
+        "--smoke", action="store_true", help="a small rehearsal on the digits, minutes on two cores"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print trials and cost, train nothing"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with all settings as the study began with"
+        "--resume", action="store_true", help="continue with all settings as the study began with"
     )
     parser.add_argument(
         "--apply", action="store_true", help="write the best configuration to params.yaml"
     )
-    parser.add_argument("--restart", action="store_true", help="forget what there is of the study")
+    parser.add_argument(
+        "--restart", action="store_true", help="delete the study's results and begin anew"
+    )
     parser.add_argument(
         *("-S", "--set"),
         action="append",
@@ -66,7 +68,7 @@ def _parse() -> tuple[Command, Path | None, Callable[[Command], None]]:
     )
     parser.add_argument("--project", type=Path, help="folder of params.yaml and data")
     parser.add_argument("--shards", help="the shards; default data/shards")
-    parser.add_argument("--reference", help="the real side of metrics; default data/reference")
+    parser.add_argument("--reference", help="the reference statistics; default data/reference")
     arguments = parser.parse_args()
     name = arguments.study or (_REHEARSED if arguments.smoke else None)
     if name is None:

@@ -1,6 +1,6 @@
-"""Prepares the real data's side of every metric, and the data set's own classifier.
+"""Computes the reference statistics of every metric, and trains the data set's own classifier.
 
-What was prepared before for these images, extractors and settings is taken from the cache.
+What was computed before for these images, extractors and settings is taken from the cache.
 """
 
 import sys
@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument(
         "--shards", required=True, help="the shards: a folder or s3://bucket/prefix"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the real side")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the reference statistics"
+    )
     arguments = parser.parse_args()
     paths = ReferencePaths(shards=arguments.shards, out=arguments.out)
     launch(make_references_in_group, load_params(), paths, "stages.reference", sys.argv[1:])

@@ -1,6 +1,6 @@
-"""Puts everything that the earlier stages found on one page, and draws the plots for DVC.
+"""Writes the results of the earlier stages as one page, and the plots for DVC.
 
-MLflow gets the page and, as a model version, the generator. `dvc repro report` runs this.
+The page and, as a model version, the generator are logged to MLflow. `dvc repro report` runs this.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Turns the source's images into Arrow shards with a manifest.
 
-What was rejected stands in rejected.jsonl beside the shards, images with equal pixels in
-duplicates.jsonl. Run again after it was killed, it goes on with the shards that it has. What
+rejected.jsonl beside the shards lists the rejected images, duplicates.jsonl those with equal
+pixels. After an interruption the same command keeps the shards that are complete. What
 data.path: download fetches is kept in raw/ beside the shards' folder.
 """
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser = stage_parser("shard", __doc__, DataSection)
     parser.add_argument("--out", type=Path, help="folder of the shards")
     parser.add_argument(
-        "--to", metavar="s3://...", help="send them there too, or what is missing there"
+        "--to", metavar="s3://...", help="upload to this address what it does not have yet"
     )
     parser.add_argument("--verify", metavar="DIR", help="check shards, make none")
     args = parser.parse_args()

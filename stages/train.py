@@ -1,6 +1,6 @@
 """Trains the networks on the shards and exports the generator.
 
-`dvc repro train` runs this. The same command goes on where an earlier one was stopped. Under
+`dvc repro train` runs this. The same command continues an interrupted run. Under
 torchrun it joins the processes that torchrun starts, on any number of nodes.
 """
 
@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the exported model")
     parser.add_argument(
-        "--reference", type=Path, help="folder of the real side, for train.eval_kimg"
+        "--reference", type=Path, help="folder of the reference statistics, for train.eval_kimg"
     )
     parser.add_argument("--restart", action="store_true", help="discard the run and start afresh")
     arguments = parser.parse_args()

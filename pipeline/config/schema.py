@@ -129,13 +129,13 @@ def _check_replicates(replicates: int) -> int:
 
 
 class ReferenceSection(Section):
-    """The real data's side of the metrics; read by `reference`."""
+    """The reference statistics of the metrics; read by `reference`."""
 
     extractors: Annotated[list[str], AfterValidator(_known_extractors)] = Field(
         ["dataset-cnn"],
         min_length=1,
-        description="feature extractors, scored by each: names (README lists them), with -bf16 "
-        "after them for that precision, and one's own .pt, .pth, .ts or .onnx files",
+        description="feature extractors, each with metrics of its own: names of docs/metrics.md, "
+        "with -bf16 after them for that precision, and .pt, .pth, .ts or .onnx files",
     )
     inception_weights: str | None = Field(
         None,
@@ -159,7 +159,7 @@ class ModelSection(Section):
     """The two networks; read by `train`. Where a key is null, the variant decides."""
 
     variant: str = Field(
-        "sagan", description="system of the paper, by name; README lists them: sagan, sn-gd, ..."
+        "sagan", description="system of the paper, by name; docs/systems.md lists them"
     )
     z_dim: int = Field(128, ge=1, description="length of the latent vector")
     g_width: int = Field(8, ge=1, description="generator's width; the paper's is 64")
@@ -189,7 +189,7 @@ class ModelSection(Section):
         None, gt=0, description="smallest length that spectral norm's vectors are divided by"
     )
     cbn_spectral_norm: bool | None = Field(
-        None, description="spectral normalisation of the class tables too; known to cripple G"
+        None, description="spectral normalisation of the class tables too; known to harm G"
     )
     cbn_initialization: CbnInitialization | None = Field(
         None, description="class tables at first: gain 1 and bias 0, or drawn around them"
@@ -260,12 +260,12 @@ class TrainSection(Section):
     precision: Literal["bf16", "fp32", "fp64"] = Field(
         "bf16", description="of convolutions and matrix products; weights stay fp32 under bf16"
     )
-    snapshot_kimg: Float = Field(8, gt=0, description="distance of snapshots and sample grids")
+    snapshot_kimg: Float = Field(8, gt=0, description="interval of snapshots and sample grids")
     eval_kimg: Float | None = Field(
         8,
         gt=0,
-        description="distance of FIDs of 2,000 samples on the way, against --reference; weights do "
-        "not depend on it; null: none",
+        description="interval of FIDs of 2,000 samples during training, against --reference; "
+        "weights do not depend on it; null: none",
     )
 
 
@@ -340,7 +340,7 @@ class RuntimeSection(Section):
         300, gt=0, description="how long the processes of a job wait for each other at the start"
     )
     peer_timeout_s: Float = Field(
-        1800, gt=0, description="how long a process waits for a silent one before it gives up"
+        1800, gt=0, description="how long a process waits for another that does not answer"
     )
     ingest_workers: int | None = Field(
         None, ge=1, description="processes that decode images for the shards; null: one a core"
@@ -349,22 +349,28 @@ class RuntimeSection(Section):
     cache_dir: str = Field(
         "data/cache",
         min_length=1,
-        description="where shards that lie in S3 and the real sides of metrics are kept",
+        description="where shards downloaded from S3 and reference statistics are kept",
     )
-    cache_gb: Float = Field(50, gt=0, description="most gigabytes of them; the oldest used go")
+    cache_gb: Float = Field(
+        50, gt=0, description="most gigabytes of them; the least recently used are deleted"
+    )
     mirror: str | None = Field(
         None, description="s3://bucket/prefix where run folders are backed up and restored from"
     )
     batch_per_process: int | None = Field(
-        None, ge=1, description="images that a process puts through at a time; null: all its share"
+        None, ge=1, description="images that a process computes at a time; null: all its share"
     )
     on_collapse: Literal["log", "stop"] = Field(
         "log", description="what to do when generated images hardly differ or the loss of D is 0"
     )
-    status_kimg: Float = Field(1, gt=0, description="distance of status records")
-    checkpoint_kimg: Float = Field(8, gt=0, description="distance of checkpoints")
-    keep_checkpoints: int = Field(3, ge=2, description="newest checkpoints that are kept")
-    tracker: Literal["mlflow", "none"] = Field("mlflow", description="where runs are mirrored")
+    status_kimg: Float = Field(1, gt=0, description="interval of status records")
+    checkpoint_kimg: Float = Field(8, gt=0, description="interval of checkpoints")
+    keep_checkpoints: int = Field(
+        3, ge=2, description="how many of the newest checkpoints are kept"
+    )
+    tracker: Literal["mlflow", "none"] = Field(
+        "mlflow", description="where runs are logged besides their stats.jsonl"
+    )
     tracking_uri: str | None = Field(
         None, description="MLflow's address; null: MLFLOW_TRACKING_URI, else a local SQLite file"
     )

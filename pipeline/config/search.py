@@ -80,7 +80,7 @@ class StudySection(Section):
         None, ge=1, description="configurations, each trained once a seed; null: the whole grid"
     )
     max_kimg: Float = Field(gt=0, description="length of a trial: thousands of real images")
-    report_kimg: Float = Field(gt=0, description="distance of the values that trials are judged by")
+    report_kimg: Float = Field(gt=0, description="interval of the values that trials are judged by")
     grace_kimg: Float | None = Field(
         None, gt=0, description="asha: the first rung; null: report_kimg"
     )
@@ -98,7 +98,7 @@ class StudySection(Section):
         {}, description="what Ray reserves for each, fractions too: {CPU: 4, GPU: 0.5}; {}: 1 CPU"
     )
     max_concurrent: int | None = Field(
-        None, ge=1, description="most trials at a time; null: as many as there is room for"
+        None, ge=1, description="most trials at a time; null: as many as the cluster can hold"
     )
 
     @property
@@ -142,7 +142,7 @@ class SmokeSection(Section):
     )
     num_trials: int = Field(8, ge=2, description="configurations at most")
     max_kimg: Float = Field(3.2, gt=0, description="length of a trial, kimg")
-    report_kimg: Float = Field(0.8, gt=0, description="distance of reports, kimg")
+    report_kimg: Float = Field(0.8, gt=0, description="interval of reports, kimg")
     seeds: list[int] = Field([0, 1], min_length=1, description="seeds")
 
 
