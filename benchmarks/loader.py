@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.loader_data import drop_from_page_cache, write_raw, write_shards
 from benchmarks.loader_peers import PeerBatches, find_peers
 from pipeline.data.loading.batches import Batches
-from pipeline.data.loading.block_order import GlobalOrder
+from pipeline.data.loading.order import GlobalOrder
 from pipeline.data.shards.reader import Rows, open_dataset
 
 _NUM_IMAGES = {128: 8000, 32: 64000}
@@ -140,7 +140,7 @@ def measure_cold(folder: Path, resolution: int, batch: int, repeats: int, rates:
         train = open_dataset(folder / "few", verify="size").train
         rows = order.rows_at(0, count)
         if staged:
-            train.want(rows)
+            train.prefetch(rows)
         for start in range(0, count, batch):
             train.gather(rows[start : start + batch])
         train.stop()

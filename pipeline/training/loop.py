@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from models.ema import update_ema
 from pipeline.core.images import from_uint8
 from pipeline.data.loading.batches import Batches
-from pipeline.data.loading.block_order import make_order
+from pipeline.data.loading.order import make_order
 from pipeline.data.shards.reader import Rows
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.stopping import StopSync

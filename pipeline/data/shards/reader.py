@@ -1,7 +1,8 @@
 """Opens a folder of shards and gathers batches from the mapped files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -12,15 +13,14 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.checked_files import CheckedFiles
 from pipeline.data.shards.manifest import Manifest, Split, read_manifest
 from pipeline.data.shards.open_shards import OpenShards, ShardFiles
-from pipeline.data.shards.shard_file import open_shard
-
-_UINT8 = np.dtype(np.uint8)
+from pipeline.data.shards.shard_file import Shard
 
 
 class Rows:
-    """The rows of one split, across its shards, which are opened as they are needed.
+    """The rows of one split, across its shards, which are opened on first use.
 
-    Threads may share it. Its methods raise UserError for a shard that turns out to be damaged.
+    Safe to use from several threads. Methods raise UserError for a shard that is damaged, and
+    IndexError for rows outside of [0, N).
     """
 
     def __init__(
@@ -30,125 +30,92 @@ class Rows:
         """[H, W, C] of an image."""
         self.shard_rows = tuple(entry.rows for entry in split.shards)
         """Rows of each shard, in the order of the rows."""
-        self._files = files
         self._starts = np.cumsum([0, *self.shard_rows])
-        self._num_rows = int(self._starts[-1])
-        sizes = set(self.shard_rows[:-1])
-        self._equal_rows = self.shard_rows[0] if self.shard_rows else None
-        if len(sizes) > 1 or (self.shard_rows and self.shard_rows[-1] > self.shard_rows[0]):
-            self._equal_rows = None
         self._open = OpenShards(files, split, shape, num_classes)
         self._labels: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
-        return self._num_rows
+        return int(self._starts[-1])
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """All labels, [N], read-only; the first time it opens every shard."""
+        """All labels, [N], read-only; the first access opens every shard."""
         if self._labels is None:
             labels = np.empty(len(self), np.int32)
-            for index, (start, end) in enumerate(
-                zip(self._starts[:-1], self._starts[1:], strict=True)
-            ):
-                with self._open.use([index]):
-                    places = slice(*(self._open.deltas[index] + (start, end)))
-                    labels[start:end] = self._open.labels[places]
+            for shard, (start, end) in enumerate(pairwise(self._starts.tolist())):
+                with self._open.use([shard]) as shards:
+                    labels[start:end] = shards[shard].labels
             labels.flags.writeable = False
             self._labels = labels
         return self._labels
 
     def labels_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Labels of rows [B], int64 [B]; raises IndexError outside of [0, N)."""
+        """Labels of rows [B], int64 [B]."""
         out = np.empty(len(rows), np.int64)
-        self._take(rows, out, labels=True)
+        for place, shard, row in self._visit(rows):
+            out[place] = shard.labels[row]
         return out
 
     def keys(self, rows: npt.NDArray[np.int64]) -> list[str]:
-        """Where the images of these rows came from; raises IndexError outside of [0, N)."""
-        rows = np.asarray(rows, np.int64)
-        shards = self._shards_of(rows)
+        """Keys of the images of rows [B]: where they came from."""
         keys = [""] * len(rows)
-        for shard in np.unique(shards).tolist():
-            path = self._files.fetch(shard)
-            try:
-                column = open_shard(path, self.shard_rows[shard], self.shape).keys
-                for place in np.flatnonzero(shards == shard).tolist():
-                    keys[place] = column[int(rows[place] - self._starts[shard])].as_py()
-            finally:
-                self._files.release(shard)
+        for place, shard, row in self._visit(rows):
+            keys[place] = shard.keys[row].as_py()
         return keys
 
     def gather(
         self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint8] | None = None
     ) -> npt.NDArray[np.uint8]:
-        """Copies images of rows int64 [B] to `out`, uint8 [B, H, W, C], made where it is None.
-
-        Rows may repeat and stand in any order; raises IndexError outside of [0, N).
-        """
+        """Copies the images of rows [B] to `out`, uint8 [B, H, W, C], or to a new array."""
         if out is None:
             out = np.empty((len(rows), *self.shape), np.uint8)
-        elif out.dtype != _UINT8 or len(out) != len(rows) or out.shape[1:] != self.shape:
+        elif out.dtype != np.uint8 or len(out) != len(rows) or out.shape[1:] != self.shape:
             raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {len(rows), *self.shape}")
-        self._take(rows, out)
+        for place, shard, row in self._visit(rows):
+            out[place] = shard.images[row]
         return out
 
     @property
-    def all_open(self) -> bool:
-        """Whether nothing is gained by wanting any."""
-        return self._open.complete
+    def is_bounded(self) -> bool:
+        """Whether only some of the shards can be open at a time."""
+        return self._open.is_bounded
 
-    def want(self, rows: npt.NDArray[np.int64], ahead: Sequence[int] = ()) -> None:
-        """Tells what will be gathered soon: these rows, then rows of the shards `ahead`.
+    def prefetch(self, rows: npt.NDArray[np.int64], ahead: Sequence[int] = ()) -> None:
+        """Opens and reads the shards of these rows, then the shards `ahead`, on threads.
 
-        Threads open their shards and read them from beginning to end, as far as there is room.
+        They stay open until the next call; shards beyond the capacity are left out.
         """
-        shards, firsts = np.unique(self._shards_of(rows), return_index=True)
-        self._open.want([*shards[np.argsort(firsts)].tolist(), *ahead])
+        shards, firsts = np.unique(self.shards_of(rows), return_index=True)
+        self._open.prefetch([*shards[np.argsort(firsts)].tolist(), *ahead])
 
     def stop(self) -> None:
-        """Nothing will be gathered soon."""
+        """Ends prefetching."""
         self._open.stop()
 
-    def check_room_for(self, rows: npt.NDArray[np.int64]) -> None:
-        """Raises UserError when these rows lie in more shards than can be held at a time."""
-        self._open.check_room_for(len(np.unique(self._shards_of(rows))))
+    def check_capacity(self, rows: npt.NDArray[np.int64]) -> None:
+        """Raises UserError when these rows lie in more shards than can be open at a time."""
+        self._open.check_capacity(len(np.unique(self.shards_of(rows))))
 
     def shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The shard of each row; raises IndexError outside of [0, N)."""
-        return self._shards_of(np.asarray(rows, np.int64))
-
-    def _take(
-        self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.generic], labels: bool = False
-    ) -> None:
+        """The shard of each row, int64 [B]."""
         rows = np.asarray(rows, np.int64)
-        shards = self._shards_of(rows)
-        opened = self._open
-        if opened.complete:
-            # Bounds are checked; with mode="raise" it would fill a buffer first.
-            table = opened.labels if labels else opened.images
-            table.take(rows + opened.deltas[shards], 0, out, "clip")
-            return
-        needed = np.unique(shards)
-        for first in range(0, len(needed), opened.capacity):
-            part = needed[first : first + opened.capacity]
-            with opened.use(part.tolist()):
-                table = opened.labels if labels else opened.images
-                if len(part) == len(needed):
-                    table.take(rows + opened.deltas[shards], 0, out, "clip")
-                else:
-                    places = np.flatnonzero(np.isin(shards, part))
-                    out[places] = table[rows[places] + opened.deltas[shards[places]]]
-
-    def _shards_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        if len(rows) == 0:
-            return np.empty(0, np.int64)
-        extreme = rows.item(rows.view(np.uint64).argmax())  # a negative row is the largest of all
-        if not 0 <= extreme < self._num_rows:
+        if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} are not all in [0, {len(self)})")
-        if self._equal_rows is not None:  # as the shard stage makes them; a division is quicker
-            return rows // self._equal_rows
         return self._starts.searchsorted(rows, side="right") - 1
+
+    def _visit(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Shard, int]]:
+        """For each row its place in `rows`, its shard, which is open, and its row there."""
+        of_rows = self.shards_of(rows)
+        within = np.asarray(rows, np.int64) - self._starts[of_rows]
+        needed = np.unique(of_rows)
+        for first in range(0, len(needed), self._open.capacity):
+            part = needed[first : first + self._open.capacity]
+            places = np.flatnonzero(np.isin(of_rows, part))
+            with self._open.use(part.tolist()) as shards:
+                for place, shard, row in zip(
+                    places.tolist(), of_rows[places].tolist(), within[places].tolist(), strict=True
+                ):
+                    yield place, shards[shard], row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

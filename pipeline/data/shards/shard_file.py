@@ -21,8 +21,6 @@ class Shard:
     """[N], read-only."""
     keys: pa.StringArray
     """[N]."""
-    pixels_at: int
-    """Where in the file the first image begins, bytes."""
 
 
 def write_shard(
@@ -54,7 +52,6 @@ def open_shard(path: Path, rows: int, shape: tuple[int, int, int]) -> Shard:
     """
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-            start = source.read_buffer(1).address
             if not reader.schema.equals(_schema(int(np.prod(shape)))):
                 raise damaged(path, "its columns are not those of this data set")
             if reader.num_record_batches != 1:
@@ -66,16 +63,9 @@ def open_shard(path: Path, rows: int, shape: tuple[int, int, int]) -> Shard:
         raise damaged(path, str(error).splitlines()[0]) from None
     if batch.num_rows != rows or any(column.null_count for column in batch.columns):
         raise damaged(path, f"it holds {batch.num_rows} rows or gaps, not {rows} full rows")
-    pixels = batch.column("image")
-    pixels_at = pixels.buffers()[1].address + pixels.offset * int(np.prod(shape)) - start
-    images = _view(pixels, np.dtype(np.uint8), int(np.prod(shape)))
+    images = _view(batch.column("image"), np.dtype(np.uint8), int(np.prod(shape)))
     labels = _view(batch.column("label"), np.dtype(np.int32), 1)
-    return Shard(
-        images=images.reshape(rows, *shape),
-        labels=labels,
-        keys=batch.column("key"),
-        pixels_at=pixels_at,
-    )
+    return Shard(images=images.reshape(rows, *shape), labels=labels, keys=batch.column("key"))
 
 
 def _schema(row_bytes: int) -> pa.Schema:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pipeline.core.images import from_uint8
 from pipeline.core.randomness import generator_at
 from pipeline.data.loading.batches import Batches
-from pipeline.data.loading.block_order import GlobalOrder
+from pipeline.data.loading.order import GlobalOrder
 from pipeline.data.shards.reader import Rows
 from pipeline.evaluation.extractors.augmentation import random_affine
 from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig

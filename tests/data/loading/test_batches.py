@@ -1,6 +1,7 @@
 """Batches are the order's positions, however they are prefetched, resumed or sliced."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,19 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.loading import batches as batches_module
 from pipeline.data.loading.batches import Batches
-from pipeline.data.loading.block_order import GlobalOrder
-from pipeline.data.loading.order import rows_at
+from pipeline.data.loading.order import GlobalOrder, rows_at
 from pipeline.data.shards.reader import Rows, open_dataset
 from tests.support.shard_folder import write_folder
-
-
-@pytest.fixture(autouse=True, params=[1, 1 << 20], ids=["alone", "in groups"])
-def group_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Whether small batches are made one at a time or together."""
-    monkeypatch.setattr(batches_module, "_GROUP_BYTES", request.param)
-    return request.param
 
 
 @pytest.fixture(params=[[9, 9, 9, 9, 9, 5], [50]], ids=["many shards", "one shard"])
@@ -34,7 +26,12 @@ def _take(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     order = GlobalOrder(3, len(rows))
     with Batches(rows, order, batch, start, rank=rank, world_size=world_size) as batches:
-        return [batches.next_batch() for _ in range(count)]
+        return [_copy(batches.next_batch()) for _ in range(count)]
+
+
+def _copy(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = batch
+    return images.clone(), labels.clone()
 
 
 def test_batch_k_holds_its_positions(rows: Rows) -> None:
@@ -76,13 +73,17 @@ def test_a_batch_may_be_larger_than_the_data_set_and_than_the_block(rows: Rows) 
         assert np.array_equal(images.numpy(), rows.gather(rows_at(3, 30, batch, 50)))
 
 
-def test_batches_own_their_memory(rows: Rows) -> None:
-    with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
-        first, _ = batches.next_batch()
-        before = first.clone()
-        for _ in range(10):
-            batches.next_batch()
-        assert torch.equal(first, before)
+def test_a_batch_is_valid_until_the_next_call(rows: Rows) -> None:
+    order = GlobalOrder(0, len(rows))
+    with Batches(rows, order, 8, 0) as batches:
+        for k in range(10):
+            images, labels = batches.next_batch()
+            deadline = time.monotonic() + 60
+            while batches._ready.qsize() < 2 and time.monotonic() < deadline:
+                time.sleep(0.001)  # until the thread has filled the rest of the ring
+            expected = order.rows_at(8 * k, 8)
+            assert np.array_equal(images.numpy(), rows.gather(expected))
+            assert np.array_equal(labels.numpy(), rows.labels_of(expected))
 
 
 def _start_many(rows: Rows) -> None:
@@ -107,10 +108,10 @@ def test_close_ends_the_thread(rows: Rows, use: Callable[[Rows], None]) -> None:
 
 
 def test_the_threads_exception_reaches_the_consumer(
-    rows: Rows, group_bytes: int, monkeypatch: pytest.MonkeyPatch
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gather, group = rows.gather, 1 if group_bytes == 1 else 8
-    third = rows_at(0, 2 * group * 8, group * 8, len(rows))
+    gather = rows.gather
+    third = rows_at(0, 16, 8, len(rows))
 
     def fail_at_third(indices: np.ndarray, out: np.ndarray) -> np.ndarray:
         if np.array_equal(indices, third):
@@ -119,11 +120,35 @@ def test_the_threads_exception_reaches_the_consumer(
 
     monkeypatch.setattr(rows, "gather", fail_at_third)
     with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
-        for _ in range(2 * group):
+        for _ in range(2):
             batches.next_batch()
         for _ in range(2):
             with pytest.raises(OSError, match="the disk is gone"):
                 batches.next_batch()
+
+
+def test_close_frees_a_consumer_on_another_thread(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(rows, "gather", lambda *_, **__: released.wait(60))
+    monkeypatch.setattr("pipeline.data.loading.batches._CLOSING_S", 0.05)
+    batches = Batches(rows, GlobalOrder(0, len(rows)), 8, 0)
+    caught: list[BaseException] = []
+
+    def consume() -> None:
+        try:
+            batches.next_batch()
+        except RuntimeError as error:
+            caught.append(error)
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    batches.close()
+    consumer.join(60)
+    released.set()
+    batches.close()
+    assert "closed" in str(caught[0])
 
 
 def test_impossible_slices_are_refused(rows: Rows, tmp_path: Path) -> None:
@@ -134,24 +159,32 @@ def test_impossible_slices_are_refused(rows: Rows, tmp_path: Path) -> None:
         Batches(open_dataset(tmp_path).heldout, GlobalOrder(0, 1), 8, 0)
 
 
-def test_at_most_two_groups_wait_and_their_memory_serves_again(
-    rows: Rows, group_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ring_has_three_buffers(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     gather, outs = rows.gather, []
-    group = 1 if group_bytes == 1 else 8
 
     def record(indices: np.ndarray, out: np.ndarray) -> np.ndarray:
         outs.append(out.ctypes.data)
         return gather(indices, out=out)
 
-    expected = gather(rows_at(0, 0, 240, len(rows)))
-
     monkeypatch.setattr(rows, "gather", record)
     with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
         for k in range(200):
             batches.next_batch()
-            assert len(outs) <= k // group + 3
-    assert len(set(outs)) <= 4
-    with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
-        kept = [batches.next_batch()[0] for _ in range(30)]
-    assert np.array_equal(torch.cat(kept).numpy(), expected)
+            assert len(outs) <= k + 3
+    assert len(set(outs)) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_pinned_buffers_are_not_overwritten_before_they_are_copied(rows: Rows) -> None:
+    order = GlobalOrder(0, len(rows))
+    on_device = []
+    matrix = torch.ones(8192, 8192, device="cuda")
+    with Batches(rows, order, 8, 0, pin_memory=True) as batches:
+        for _ in range(50):
+            images, labels = batches.next_batch()
+            assert images.is_pinned()
+            assert labels.is_pinned()
+            torch.mm(matrix, matrix)  # the copy waits for it on the device
+            on_device.append(images.to("cuda", non_blocking=True))
+    expected = rows.gather(order.rows_at(0, 400))
+    assert np.array_equal(torch.cat(on_device).cpu().numpy(), expected)

@@ -1,4 +1,4 @@
-"""However many threads gather, no more shards are held than may be, and the rows are right."""
+"""Gathers from any number of threads are correct and hold at most `capacity` shards."""
 
 import random
 import threading
@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import read_manifest
-from pipeline.data.shards.mapped_images import MappedImages
+from pipeline.data.shards.open_shards import OpenShards
 from pipeline.data.shards.reader import Rows
 from tests.support.shard_folder import Written, write_folder
 
@@ -19,7 +19,7 @@ SHAPE = (4, 4, 3)
 
 
 class CountingFiles:
-    """A folder's shards, of which few may be held; counts them."""
+    """Shards of a folder of which `capacity` may be held; counts them."""
 
     num_threads = 3
     room = "the test holds few"
@@ -56,7 +56,7 @@ def _rows(tmp_path: Path, capacity: int | None) -> tuple[Rows, CountingFiles]:
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 10])
-def test_any_gather_works_in_any_room(tmp_path: Path, written: Written, capacity: int) -> None:
+def test_gathers_work_at_any_capacity(tmp_path: Path, written: Written, capacity: int) -> None:
     rows, files = _rows(tmp_path, capacity)
     chance = np.random.default_rng(0)
     for _ in range(20):
@@ -64,7 +64,7 @@ def test_any_gather_works_in_any_room(tmp_path: Path, written: Written, capacity
         assert np.array_equal(rows.gather(indices), written.images[indices])
         assert np.array_equal(rows.labels_of(indices), written.labels[indices])
     assert 1 <= files.most <= capacity
-    assert files.held.total() == 1  # the last one, which a scan goes on with
+    assert files.held.total() == 1  # the last one: a scan continues with it
     assert np.array_equal(rows.labels, written.labels)
 
 
@@ -79,7 +79,7 @@ def test_threads_share_the_rows(tmp_path: Path, written: Written, capacity: int 
             for _ in range(40):
                 indices = np.array([chance.randrange(len(rows)) for _ in range(8)])
                 if chance.random() < 0.3:
-                    rows.want(indices, [chance.randrange(len(SIZES)) for _ in range(3)])
+                    rows.prefetch(indices, [chance.randrange(len(SIZES)) for _ in range(3)])
                 if chance.random() < 0.1:
                     rows.stop()
                 assert np.array_equal(rows.gather(indices), written.images[indices])
@@ -101,11 +101,9 @@ def test_threads_share_the_rows(tmp_path: Path, written: Written, capacity: int 
         assert files.held.total() <= 1
 
 
-def test_wanted_shards_are_open_before_they_are_gathered_from(
-    tmp_path: Path, written: Written
-) -> None:
+def test_prefetched_shards_are_open_before_the_gather(tmp_path: Path, written: Written) -> None:
     rows, files = _rows(tmp_path, 4)
-    rows.want(np.array([40, 0]), [5, 6])  # of the shards 3 and 0
+    rows.prefetch(np.array([40, 0]), [5, 6])  # of the shards 3 and 0
     deadline = threading.Event()
     for _ in range(1000):
         if files.held.total() == 4:
@@ -119,24 +117,24 @@ def test_wanted_shards_are_open_before_they_are_gathered_from(
     assert files.held.total() == 1
 
 
-def test_a_shard_that_lies_otherwise_in_its_file_is_refused(tmp_path: Path) -> None:
-    content = bytes(range(48)) * 10
-    for name, lead in (("a", 64), ("b", 64 + 96), ("c", 72)):
-        (tmp_path / name).write_bytes(b"\xff" * lead + content)
-    images = MappedImages(3, 4096, SHAPE, 64)
-    size = len(content)
-    for slot, (name, lead) in enumerate((("a", 64), ("b", 160))):
-        first = images.map(slot, tmp_path / name, lead + size, lead)
-        assert images.array[first : first + 10].tobytes() == content
-    with pytest.raises(ValueError, match="begin at byte 72, not 64"):
-        images.map(2, tmp_path / "c", 72 + size, 72)
-    with pytest.raises(ValueError, match="less than 9999 bytes"):
-        images.map(2, tmp_path / "a", 9999, 64)
-    images.unmap(0)
-    first = images.map(0, tmp_path / "b", 160 + size, 160)
-    assert images.array[first + 9].tobytes() == bytes(range(48))
+def test_images_of_a_closed_shard_stay_valid(tmp_path: Path, written: Written) -> None:
+    shards = OpenShards(
+        CountingFiles(tmp_path, 1), read_manifest(tmp_path).splits["train"], SHAPE, 2
+    )
+    with shards.use([1]) as opened:
+        images = opened[1].images
+    with shards.use([0]) as opened:
+        assert list(opened) == [0]
+    (tmp_path / "train-00001.arrow").unlink()
+    assert np.array_equal(images, written.images[SIZES[0] : SIZES[0] + SIZES[1]])
 
 
-def test_no_addresses(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"GB of addresses .* `ulimit -v unlimited`"):
-        MappedImages(2**10, 2**40, SHAPE, 64)
+def test_a_shard_that_is_damaged_after_the_start_is_named(tmp_path: Path, written: Written) -> None:
+    rows, files = _rows(tmp_path, 3)
+    path = tmp_path / "train-00001.arrow"
+    path.write_bytes(path.read_bytes()[:-40])
+    rows.prefetch(np.array([10]))
+    with pytest.raises(UserError, match=r"train-00001\.arrow is damaged"):
+        rows.gather(np.array([0, 10]))
+    assert np.array_equal(rows.gather(np.array([0])), written.images[:1])
+    assert files.held.total() == 1

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.loading.batches import Batches
-from pipeline.data.loading.block_order import BlockOrder, GlobalOrder
+from pipeline.data.loading.order import BlockOrder, GlobalOrder
 from pipeline.data.shards.manifest import Manifest, Split, read_manifest, write_manifest
 from pipeline.data.shards.reader import Rows
 from tests.support.shard_folder import make_manifest, write_folder

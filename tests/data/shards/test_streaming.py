@@ -13,7 +13,7 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.data.loading.batches import Batches
-from pipeline.data.loading.block_order import BlockOrder, GlobalOrder
+from pipeline.data.loading.order import BlockOrder, GlobalOrder
 from pipeline.data.shards.reader import Dataset, open_dataset
 from pipeline.data.shards.shard_cache import ShardCache
 from pipeline.data.shards.streaming import open_anywhere, open_streamed
