@@ -162,8 +162,7 @@ class _Buffer:
     def fill(self, rows: Rows, indices: npt.NDArray[np.int64]) -> None:
         if self.copied is not None:
             self.copied.synchronize()
-        rows.gather(indices, out=self.images.numpy())
-        self.labels.numpy()[:] = rows.labels_of(indices)
+        rows.gather(indices, self.images.numpy(), self.labels.numpy())
 
     def give_back(self, free: "queue.SimpleQueue[_Buffer | None]") -> None:
         if self.copied is not None:

@@ -64,15 +64,23 @@ class Rows:
         return keys
 
     def gather(
-        self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint8] | None = None
+        self,
+        rows: npt.NDArray[np.int64],
+        out: npt.NDArray[np.uint8] | None = None,
+        labels: npt.NDArray[np.int64] | None = None,
     ) -> npt.NDArray[np.uint8]:
-        """Copies the images of rows [B] to `out`, uint8 [B, H, W, C], or to a new array."""
+        """Copies the images of rows [B] to `out`, uint8 [B, H, W, C], or to a new array.
+
+        Their labels go to `labels`, int64 [B], where it is given.
+        """
         if out is None:
             out = np.empty((len(rows), *self.shape), np.uint8)
         elif out.dtype != np.uint8 or len(out) != len(rows) or out.shape[1:] != self.shape:
             raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {len(rows), *self.shape}")
         for place, shard, row in self._visit(rows):
             out[place] = shard.images[row]
+            if labels is not None:
+                labels[place] = shard.labels[row]
         return out
 
     @property
@@ -105,17 +113,16 @@ class Rows:
 
     def _visit(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Shard, int]]:
         """For each row its place in `rows`, its shard, which is open, and its row there."""
-        of_rows = self.shards_of(rows)
-        within = np.asarray(rows, np.int64) - self._starts[of_rows]
-        needed = np.unique(of_rows)
+        shards = self.shards_of(rows)
+        within = rows - self._starts[shards]
+        needed = np.unique(shards)
         for first in range(0, len(needed), self._open.capacity):
             part = needed[first : first + self._open.capacity]
-            places = np.flatnonzero(np.isin(of_rows, part))
-            with self._open.use(part.tolist()) as shards:
-                for place, shard, row in zip(
-                    places.tolist(), of_rows[places].tolist(), within[places].tolist(), strict=True
-                ):
-                    yield place, shards[shard], row
+            places = np.flatnonzero((shards >= part[0]) & (shards <= part[-1]))
+            with self._open.use(part.tolist()) as opened:
+                columns = (places, shards[places], within[places])
+                for place, shard, row in zip(*(c.tolist() for c in columns), strict=True):
+                    yield place, opened[shard], row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -113,10 +113,10 @@ def test_the_threads_exception_reaches_the_consumer(
     gather = rows.gather
     third = rows_at(0, 16, 8, len(rows))
 
-    def fail_at_third(indices: np.ndarray, out: np.ndarray) -> np.ndarray:
+    def fail_at_third(indices: np.ndarray, *out: np.ndarray) -> np.ndarray:
         if np.array_equal(indices, third):
             raise OSError("the disk is gone")
-        return gather(indices, out=out)
+        return gather(indices, *out)
 
     monkeypatch.setattr(rows, "gather", fail_at_third)
     with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
@@ -162,9 +162,9 @@ def test_impossible_slices_are_refused(rows: Rows, tmp_path: Path) -> None:
 def test_the_ring_has_three_buffers(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     gather, outs = rows.gather, []
 
-    def record(indices: np.ndarray, out: np.ndarray) -> np.ndarray:
-        outs.append(out.ctypes.data)
-        return gather(indices, out=out)
+    def record(indices: np.ndarray, *out: np.ndarray) -> np.ndarray:
+        outs.append(out[0].ctypes.data)
+        return gather(indices, *out)
 
     monkeypatch.setattr(rows, "gather", record)
     with Batches(rows, GlobalOrder(0, len(rows)), 8, 0) as batches:
