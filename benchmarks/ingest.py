@@ -20,13 +20,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipeline.data.ingest.decode import decode
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing, decode
 from pipeline.data.ingest.shard_task import ShardTask, make_shard
 from pipeline.data.sources.image_folder import open_image_folder
 
 RESOLUTION = 128
-_RECIPE = Recipe(resolution=RESOLUTION, channels=3)
+_PREPROCESSING = Preprocessing(resolution=RESOLUTION, channels=3)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -51,7 +50,7 @@ def make_photograph(seed: int) -> bytes:
 
 def ours(content: bytes) -> Pixels:
     """What the shard stage does with a file."""
-    return decode(content, _RECIPE, "")[0]
+    return decode(content, _PREPROCESSING, "")[0]
 
 
 def pillow(content: bytes) -> Pixels:
@@ -123,7 +122,7 @@ def _task(files: list[bytes], folder: Path) -> ShardTask:
         items=source.items,
         read=source.read,
         origin=source.origin,
-        recipe=_RECIPE,
+        preprocessing=_PREPROCESSING,
         num_classes=1,
     )
 
@@ -157,7 +156,7 @@ def main() -> None:
     )
     print(f"  {'':<38} images/s  PSNR dB (worst)  mean levels off")
     for name, what in (
-        ("ours", "simplejpeg, torch bicubic (ours)"),
+        ("ours", "the shard stage's `decode` (ours)"),
         ("pillow", "Pillow open, convert, resize"),
         ("pillow_scaled", "Pillow, decoded at a reduced scale"),
     ):

@@ -22,7 +22,7 @@ import psutil
 import yaml
 
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.sources.select import open_source
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 
@@ -54,7 +54,7 @@ def measure(num_trivial: int, num_long: int, seconds: float) -> dict[str, Any]:
         write_dataset(
             open_source("digits"),
             project / "data" / "shards",
-            Recipe(resolution=32, channels=1),
+            Preprocessing(resolution=32, channels=1),
             heldout_fraction=0.2,
             shard_rows=16384,
         )

@@ -9,7 +9,7 @@ from pipeline.config.params import Params
 from pipeline.config.schema import RuntimeSection
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.ingest.workers import Runner, run_in_processes
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.upload import open_destination, upload_shards
@@ -39,7 +39,7 @@ def make_shards(params: Params, out: Path, upload_to: str | None) -> None:
     manifest = write_dataset(
         source,
         out,
-        Recipe(
+        Preprocessing(
             resolution=data.resolution,
             channels=data.channels,
             resize=data.resize,

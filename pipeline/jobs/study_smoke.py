@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.config.params import Params, override
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.sources.select import open_source
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
@@ -33,7 +33,7 @@ def prepare_digits(params: Params) -> tuple[Params, str, str]:
         write_dataset(
             open_source(data.source),
             shards,
-            Recipe(resolution=data.resolution, channels=data.channels),
+            Preprocessing(resolution=data.resolution, channels=data.channels),
             heldout_fraction=data.heldout_fraction,
             shard_rows=data.shard_rows,
         )

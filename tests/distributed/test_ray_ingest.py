@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.sources.select import open_source
 from tests.support.photographs import encoded, photograph
 from tests.support.project import ROOT
@@ -55,7 +55,7 @@ def test_ray_writes_what_one_process_writes(
     write_dataset(
         open_source("folder", str(tmp_path / "photos")),
         tmp_path / "here",
-        Recipe(resolution=32, channels=3),
+        Preprocessing(resolution=32, channels=3),
         heldout_fraction=0.2,
         shard_rows=8,
         max_rejected_fraction=0.05,

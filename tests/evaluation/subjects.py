@@ -10,7 +10,7 @@ import torch
 from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.reader import Dataset
 from pipeline.data.sources.arrays import array_source
@@ -53,7 +53,7 @@ def write_stripes(
     return write_dataset(
         source,
         folder,
-        Recipe(resolution=resolution, channels=channels),
+        Preprocessing(resolution=resolution, channels=channels),
         heldout_fraction=heldout_fraction,
         shard_rows=50,
     )

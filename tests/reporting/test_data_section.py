@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.manifest import identity_digest, read_manifest, write_manifest
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.select import open_source
@@ -36,7 +36,7 @@ def shards(tmp_path_factory):
     (root / "photos" / NASTY / "<b>bad.png").write_bytes(b"<u>oops")
     write_dataset(
         open_source("folder", str(root / "photos")), root / "shards",
-        Recipe(resolution=128, channels=3), heldout_fraction=0.2, shard_rows=100,
+        Preprocessing(resolution=128, channels=3), heldout_fraction=0.2, shard_rows=100,
         max_rejected_fraction=0.1,
     )  # fmt: skip
     return root / "shards"

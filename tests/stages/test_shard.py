@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.select import open_source
 from stages.shard import main
@@ -46,7 +46,7 @@ def test_digits_become_shards_with_a_fixed_digest(tmp_path: Path) -> None:
     again = write_dataset(
         open_source("digits"),
         tmp_path / "elsewhere",
-        Recipe(resolution=32, channels=1),
+        Preprocessing(resolution=32, channels=1),
         heldout_fraction=0.2,
         shard_rows=16384,
     )
@@ -127,7 +127,7 @@ def test_images_in_a_bucket_become_shards(tmp_path: Path) -> None:
     here = write_dataset(
         open_source("folder", str(tmp_path / "set")),
         tmp_path / "here",
-        Recipe(resolution=32, channels=3),
+        Preprocessing(resolution=32, channels=3),
         heldout_fraction=0.2,
         shard_rows=16,
     )

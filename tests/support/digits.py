@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.sources.select import open_source
 
 
@@ -16,7 +16,7 @@ def digits_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(
         open_source("digits"),
         out,
-        Recipe(resolution=32, channels=1),
+        Preprocessing(resolution=32, channels=1),
         heldout_fraction=0.2,
         shard_rows=16384,
     )

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.arrays import array_source
 from pipeline.reporting.build import ReportOutputs
@@ -57,8 +57,8 @@ def write_shards(folder: Path, class_names: tuple[str, ...], channels: int, name
         origin={"kind": "random", "path": f"/somewhere/{name}"},
         preprocessing={"resize": "none"},
     )
-    recipe = Recipe(resolution=32, channels=channels)
-    write_dataset(source, folder, recipe, heldout_fraction=0.2, shard_rows=1000)
+    preprocessing = Preprocessing(resolution=32, channels=channels)
+    write_dataset(source, folder, preprocessing, heldout_fraction=0.2, shard_rows=1000)
     return folder
 
 

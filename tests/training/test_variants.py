@@ -14,7 +14,7 @@ from pipeline import load_generator
 from pipeline.config.params import Params
 from pipeline.core.allocator import keep_freed_memory
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.reader import Dataset, open_dataset
 from pipeline.data.sources.select import open_source
 from pipeline.runs.checkpoints import Checkpoints
@@ -44,7 +44,7 @@ def digits_at(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Datas
         write_dataset(
             open_source("digits"),
             folder,
-            Recipe(resolution=resolution, channels=1),
+            Preprocessing(resolution=resolution, channels=1),
             heldout_fraction=0.9,
             shard_rows=4096,
         )

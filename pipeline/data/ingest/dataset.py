@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.outcome import make_observations, make_splits
 from pipeline.data.ingest.plan import plan_shards
-from pipeline.data.ingest.preprocessing import VERSIONS, Recipe
+from pipeline.data.ingest.preprocessing import VERSIONS, Preprocessing
 from pipeline.data.ingest.rejects import Rejected, check_rejected
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask
 from pipeline.data.ingest.workers import Runner, run_here
@@ -43,7 +43,7 @@ _ROOM = "free some and run the same command to go on, or choose another --out"
 def write_dataset(
     source: Source,
     out: Path,
-    recipe: Recipe,
+    preprocessing: Preprocessing,
     *,
     heldout_fraction: float,
     shard_rows: int,
@@ -63,7 +63,7 @@ def write_dataset(
         folder, receipts = staging / "shards", staging / "receipts"
         folder.mkdir(exist_ok=True)
         receipts.mkdir(exist_ok=True)
-        tasks = plan_shards(source, recipe, folder, receipts, heldout_fraction, shard_rows)
+        tasks = plan_shards(source, preprocessing, folder, receipts, heldout_fraction, shard_rows)
         _remove_strangers(staging, tasks)
         results = _run(tasks, run)
         rejected = [
@@ -79,7 +79,7 @@ def write_dataset(
         observations, doubles = make_observations(source, tasks, results, rejected)
         _write_lines(folder / "rejected.jsonl", [dataclasses.asdict(r) for r in rejected])
         _write_lines(folder / "duplicates.jsonl", doubles)
-        manifest = _manifest(source, recipe, splits, heldout_fraction, observations)
+        manifest = _manifest(source, preprocessing, splits, heldout_fraction, observations)
         write_manifest(folder, manifest)
         if out.exists():
             shutil.rmtree(out)  # checked above: nothing but shards was in it
@@ -133,7 +133,7 @@ def _run(tasks: Sequence[ShardTask], run: Runner) -> list[ShardResult]:
 
 def _manifest(
     source: Source,
-    recipe: Recipe,
+    preprocessing: Preprocessing,
     splits: Mapping[str, Split],
     heldout_fraction: float,
     observations: Mapping[str, Any],
@@ -144,14 +144,14 @@ def _manifest(
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=source.name,
-        resolution=recipe.resolution,
-        channels=recipe.channels,
+        resolution=preprocessing.resolution,
+        channels=preprocessing.channels,
         class_names=source.class_names,
         rows=sum(split.rows for split in splits.values()),
         splits=splits,
         source=source.origin,
         preprocessing={
-            **recipe.describe(),
+            **preprocessing.describe(),
             **source.preprocessing,
             "heldout_fraction": float(heldout_fraction),
             "versions": versions,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.ingest.shard_task import ShardTask
 from pipeline.data.ingest.split import is_heldout
 from pipeline.data.shards.manifest import SPLITS
@@ -19,7 +19,7 @@ _MAX_SHARD_BYTES = 2**28
 
 def plan_shards(
     source: Source,
-    recipe: Recipe,
+    preprocessing: Preprocessing,
     folder: Path,
     receipts: Path,
     heldout_fraction: float,
@@ -30,7 +30,7 @@ def plan_shards(
     Shards will be written to `folder`, and of each a receipt to `receipts`. Raises UserError for a
     class without an item to train on.
     """
-    row_bytes = recipe.resolution**2 * recipe.channels
+    row_bytes = preprocessing.resolution**2 * preprocessing.channels
     max_rows = max(1, min(shard_rows, _MAX_SHARD_BYTES // row_bytes))
     labels = source.items.labels
     heldout = np.array([is_heldout(key, heldout_fraction) for key in source.items.keys], bool)
@@ -49,7 +49,7 @@ def plan_shards(
                     items=source.items.take(rows[start : start + max_rows]),
                     read=source.read,
                     origin=source.origin,
-                    recipe=recipe,
+                    preprocessing=preprocessing,
                     num_classes=len(source.class_names),
                 )
             )

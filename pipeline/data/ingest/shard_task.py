@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.ingest.decode import UndecodableError, decode, pillow_warnings
 from pipeline.data.ingest.observation import Seen, observe
-from pipeline.data.ingest.preprocessing import VERSIONS, Recipe
+from pipeline.data.ingest.preprocessing import (
+    VERSIONS,
+    Preprocessing,
+    UndecodableError,
+    decode,
+    pillow_warnings,
+)
 from pipeline.data.shards.manifest import ShardEntry
 from pipeline.data.shards.shard_file import write_shard
 from pipeline.data.sources.source import Items, Reader, Unreadable
@@ -37,7 +42,7 @@ class ShardTask:
     read: Reader
     origin: Mapping[str, Any]
     """The source's."""
-    recipe: Recipe
+    preprocessing: Preprocessing
     num_classes: int
 
     def digest(self) -> str:
@@ -48,7 +53,7 @@ class ShardTask:
                 "labels": self.items.labels.tolist(),
                 "where": self.items.where.tolist(),
                 "origin": dict(self.origin),
-                "recipe": asdict(self.recipe),
+                "preprocessing": asdict(self.preprocessing),
                 "versions": VERSIONS,
                 "num_classes": self.num_classes,
             }
@@ -79,7 +84,7 @@ def make_shard(task: ShardTask) -> ShardResult:
 
 
 def _make(task: ShardTask) -> ShardResult:
-    R, C = task.recipe.resolution, task.recipe.channels
+    R, C = task.preprocessing.resolution, task.preprocessing.channels
     # Memory that no row has touched yet costs nothing.
     images = np.empty((len(task.items), R, R, C), np.uint8)
     accepted: list[int] = []
@@ -92,7 +97,7 @@ def _make(task: ShardTask) -> ShardResult:
                     raise UndecodableError(raw.reason)
                 if task.items.labels[position] < 0:
                     raise UndecodableError("its class is not known")
-                square, side = decode(raw, task.recipe, task.items.keys[position])
+                square, side = decode(raw, task.preprocessing, task.items.keys[position])
             except UndecodableError as error:
                 rejected.append((position, str(error)))
                 continue

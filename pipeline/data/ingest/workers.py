@@ -80,7 +80,6 @@ def run_in_workers(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[Sha
 def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which only JPEG files make us import
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         while True:
             task = pipe.recv()

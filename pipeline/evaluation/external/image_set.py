@@ -11,10 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.data.ingest.decode import UndecodableError, decode, pillow_warnings
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import (
+    PILLOW_MODE,
+    Preprocessing,
+    UndecodableError,
+    decode,
+    pillow_warnings,
+)
 from pipeline.data.ingest.rejects import Rejected
-from pipeline.data.ingest.square import PILLOW_MODE
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.source import Unreadable
 from pipeline.evaluation.external.origin import Found, Label, Origin
@@ -37,12 +41,12 @@ class Batch:
 
 
 class ImageSet:
-    """All images of an origin under one recipe."""
+    """All images of an origin under one preprocessing."""
 
-    def __init__(self, origin: Origin, seen: Survey, recipe: Recipe) -> None:
+    def __init__(self, origin: Origin, seen: Survey, preprocessing: Preprocessing) -> None:
         self.origin = origin
         self.seen = seen
-        self._recipe = recipe
+        self._preprocessing = preprocessing
         self._digests: list[bytes] = []
         self._rejected = list(seen.rejected)
 
@@ -71,7 +75,7 @@ class ImageSet:
         try:
             if isinstance(found.raw, Unreadable):
                 raise UndecodableError(found.raw.reason)
-            square, _ = decode(found.raw, self._recipe, found.key)
+            square, _ = decode(found.raw, self._preprocessing, found.key)
             return np.ascontiguousarray(square)
         except UndecodableError as error:
             self._rejected.append(Rejected(key=found.key, reason=str(error)))
@@ -82,7 +86,7 @@ class ImageSet:
 
         The digest is one of the pixels that were scored, whatever their order and container.
         """
-        R, C = self._recipe.resolution, self._recipe.channels
+        R, C = self._preprocessing.resolution, self._preprocessing.channels
         content = hashlib.sha256(f"{R}x{R}x{C}".encode())
         for digest in sorted(self._digests):
             content.update(digest)
@@ -97,7 +101,7 @@ class ImageSet:
             "mode": PILLOW_MODE[C],
             "sizes_found": _largest(self.seen.sizes) if is_resized else None,
             "modes_found": dict(self.seen.modes),
-            "preparation": self._recipe.describe() if is_resized else "none but the mode's",
+            "preparation": self._preprocessing.describe() if is_resized else "none but the mode's",
         }
 
     @property
@@ -118,19 +122,19 @@ def _largest(sizes: Mapping[tuple[int, int], int]) -> dict[str, int]:
     return named | ({"others": others} if others else {})
 
 
-def recipe_like(manifest: Manifest, resolution: int) -> Recipe:
-    """The recipe that made the images of a data set; the default one where it says of none."""
+def preprocessing_of(manifest: Manifest, resolution: int) -> Preprocessing:
+    """The preprocessing of a data set's images; the default where the manifest has none."""
     said = manifest.preprocessing
     over = str(said.get("transparency", "")).removeprefix("over ") or "white"
     for resize in ("bicubic", "lanczos", "box"):
         for crop in ("center", "long-edge"):
-            recipe = Recipe(
+            preprocessing = Preprocessing(
                 resolution=resolution,
                 channels=manifest.channels,
                 resize=resize,
                 crop=crop,
                 background=over,
             )
-            if all(said.get(key) == value for key, value in recipe.describe().items()):
-                return recipe
-    return Recipe(resolution=resolution, channels=manifest.channels)
+            if all(said.get(key) == value for key, value in preprocessing.describe().items()):
+                return preprocessing
+    return Preprocessing(resolution=resolution, channels=manifest.channels)

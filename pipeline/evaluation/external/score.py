@@ -8,14 +8,14 @@ from typing import Any
 from pipeline.config.extractors import extractor_name
 from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.ingest.rejects import Rejected
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.external.collect import collect
-from pipeline.evaluation.external.image_set import ImageSet, recipe_like
+from pipeline.evaluation.external.image_set import ImageSet, preprocessing_of
 from pipeline.evaluation.external.labelling import Labelling, number_classes, own_classes
 from pipeline.evaluation.external.open_origin import open_origin
 from pipeline.evaluation.external.survey import one_size, survey
@@ -73,7 +73,7 @@ def score_against_dataset(images: str, shards: Path, scorer: Scorer) -> Scored:
     origin = open_origin(images, "--images", scorer.scratch)
     seen = survey(origin)
     size = one_size({images: seen}, scorer.resize, manifest.resolution)
-    subject = ImageSet(origin, seen, recipe_like(manifest, size))
+    subject = ImageSet(origin, seen, preprocessing_of(manifest, size))
     labelling = number_classes(seen.labels, manifest.class_names)
     executor = ParallelExecutor.on(scorer.device)
     sides = open_real_side(
@@ -113,8 +113,8 @@ def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
     seen = [survey(origin) for origin in origins]
     own_size, channels = _network_images(scorer)
     size = one_size(dict(zip(places.values(), seen, strict=True)), scorer.resize, own_size)
-    recipe = Recipe(resolution=size, channels=channels)
-    subject, real = (ImageSet(o, s, recipe) for o, s in zip(origins, seen, strict=True))
+    preprocessing = Preprocessing(resolution=size, channels=channels)
+    subject, real = (ImageSet(o, s, preprocessing) for o, s in zip(origins, seen, strict=True))
     names = real.origin.class_names or own_classes(real.seen.labels)
     # The numbers of these classes are not those of a classifier that knows others.
     families = [name for name in scorer.settings.metrics if name != "accuracy"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import UserError
-from pipeline.data.ingest.decode import UndecodableError, look, pillow_warnings
+from pipeline.data.ingest.preprocessing import UndecodableError, pillow_warnings, read_header
 from pipeline.data.ingest.rejects import Rejected
 from pipeline.data.sources.source import Unreadable
 from pipeline.evaluation.external.origin import Label, Origin
@@ -42,7 +42,7 @@ def survey(origin: Origin) -> Survey:
             try:
                 if isinstance(found.raw, Unreadable):
                     raise UndecodableError(found.raw.reason)
-                seen = look(found.raw)
+                seen = read_header(found.raw)
             except UndecodableError as error:
                 rejected.append(Rejected(key=found.key, reason=str(error)))
                 continue

@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.arrays import array_source
 from pipeline.data.sources.source import Source
 
 RESOLUTION = 4
 CHANNELS = 3
-RECIPE = Recipe(resolution=RESOLUTION, channels=CHANNELS)
+PREPROCESSING = Preprocessing(resolution=RESOLUTION, channels=CHANNELS)
 
 Sample = tuple[str, npt.NDArray[np.uint8], int]
 """Key, image uint8 [H, W, C], label."""
@@ -53,7 +53,7 @@ def write_samples(
     return write_dataset(
         sample_source(samples, num_classes, name),
         out,
-        RECIPE,
+        PREPROCESSING,
         heldout_fraction=heldout_fraction,
         shard_rows=shard_rows,
     )

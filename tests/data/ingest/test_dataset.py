@@ -15,7 +15,7 @@ from pipeline.data.ingest.shard_task import ShardResult, ShardTask, make_shard
 from pipeline.data.ingest.split import is_heldout
 from pipeline.data.shards.manifest import identity_digest, read_manifest
 from pipeline.data.shards.reader import open_dataset
-from tests.data.ingest.samples import RECIPE, Sample, random_samples, sample_source, write_samples
+from tests.data.ingest.samples import Sample, random_samples, sample_source, write_samples
 
 
 @pytest.mark.parametrize("shard_rows", [1, 7, 1000])
@@ -112,10 +112,10 @@ def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     samples = random_samples(30, 2)
     options: dict[str, Any] = {"heldout_fraction": 0.25, "shard_rows": 4}
     with pytest.raises(OSError, match="no space"):
-        write_dataset(sample_source(samples, 2), out, RECIPE, run=broken, **options)
+        write_dataset(sample_source(samples, 2), out, PREPROCESSING, run=broken, **options)
     assert read_manifest(out) == before
     assert (tmp_path / "shards.tmp" / "shards" / "train-00000.arrow").exists()
-    after = write_dataset(sample_source(samples, 2), out, RECIPE, **options)
+    after = write_dataset(sample_source(samples, 2), out, PREPROCESSING, **options)
     assert after == write_samples(samples, tmp_path / "other", num_classes=2, shard_rows=4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "shards"]
 

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.ingest.preprocessing import Recipe
-from pipeline.data.ingest.square import to_square
+from pipeline.data.ingest.preprocessing import Preprocessing, to_square
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
 def _square(image: Image.Image, resolution: int, channels: int) -> np.ndarray:
-    return to_square(image, Recipe(resolution=resolution, channels=channels))
+    return to_square(image, Preprocessing(resolution=resolution, channels=channels))
 
 
 def _solid(mode: str, color: object) -> Image.Image:

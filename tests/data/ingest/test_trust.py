@@ -10,19 +10,19 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.arrays import array_source
 from pipeline.data.sources.select import open_source
 from tests.support.photographs import encoded, photograph
 
-RECIPE = Recipe(resolution=32, channels=3)
+PREPROCESSING = Preprocessing(resolution=32, channels=3)
 
 
 def _write(folder: Path, out: Path, **options: Any) -> Manifest:
     options = {"heldout_fraction": 0.2, "shard_rows": 16, **options}
-    return write_dataset(open_source("folder", str(folder)), out, RECIPE, **options)
+    return write_dataset(open_source("folder", str(folder)), out, PREPROCESSING, **options)
 
 
 def _fill(folder: Path, count: int = 60, names: tuple[str, ...] = ("cat", "dog")) -> None:
@@ -148,7 +148,7 @@ def _warnings(tmp_path: Path, images: Any, labels: list[int], names: tuple[str, 
     keys = [str(index) for index in range(len(labels))]
     source = array_source("made", names, keys, images, labels, origin={}, preprocessing={})
     manifest = write_dataset(
-        source, tmp_path / "shards", RECIPE, heldout_fraction=0.0, shard_rows=64
+        source, tmp_path / "shards", PREPROCESSING, heldout_fraction=0.0, shard_rows=64
     )
     return list(manifest.observations["warnings"])
 
@@ -200,7 +200,7 @@ def test_one_image_in_both_splits_is_warned_about(tmp_path: Path) -> None:
     keys = [str(index) for index in range(200)]
     source = array_source("made", ("a", "b"), keys, images, labels, origin={}, preprocessing={})
     manifest = write_dataset(
-        source, tmp_path / "shards", RECIPE, heldout_fraction=0.5, shard_rows=64
+        source, tmp_path / "shards", PREPROCESSING, heldout_fraction=0.5, shard_rows=64
     )
     found = manifest.observations["duplicates"]
     assert (found["groups"], found["across_classes"]) == (100, 0)
@@ -219,5 +219,7 @@ def test_observations_are_no_part_of_the_identity(tmp_path: Path) -> None:
     source = array_source(
         "made", names, keys, _noise(120), labels, origin={}, preprocessing={}, is_tiny=True
     )
-    noted = write_dataset(source, tmp_path / "noted", RECIPE, heldout_fraction=0.0, shard_rows=64)
+    noted = write_dataset(
+        source, tmp_path / "noted", PREPROCESSING, heldout_fraction=0.0, shard_rows=64
+    )
     assert noted.digest == digest

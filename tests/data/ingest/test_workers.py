@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask
 from pipeline.data.ingest.workers import Runner, run_here, run_in_processes, run_in_workers
 from pipeline.data.shards.manifest import Manifest
@@ -26,7 +26,7 @@ from pipeline.storage.locks import locked
 from tests.support.photographs import encoded, photograph
 from tests.support.project import ROOT
 
-RECIPE = Recipe(resolution=64, channels=3)
+PREPROCESSING = Preprocessing(resolution=64, channels=3)
 PATIENCE_S = 60.0
 
 
@@ -44,7 +44,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _write(photos: Path, out: Path, run: Runner = run_here, shard_rows: int = 25) -> Manifest:
     return write_dataset(
-        open_source("folder", str(photos)), out, RECIPE, heldout_fraction=0.2,
+        open_source("folder", str(photos)), out, PREPROCESSING, heldout_fraction=0.2,
         shard_rows=shard_rows, max_rejected_fraction=0.1, run=run,
     )  # fmt: skip
 
@@ -125,10 +125,10 @@ def test_only_what_still_fits_is_taken_from_a_killed_ingest(photos: Path, tmp_pa
         yield run_here(tasks[:1]).__next__()
         raise KeyboardInterrupt
 
-    for recipe in (RECIPE, Recipe(resolution=64, channels=3, resize="box")):
+    for preprocessing in (PREPROCESSING, Preprocessing(resolution=64, channels=3, resize="box")):
         with pytest.raises(KeyboardInterrupt):
             write_dataset(
-                open_source("folder", str(photos)), tmp_path / "shards", recipe,
+                open_source("folder", str(photos)), tmp_path / "shards", preprocessing,
                 heldout_fraction=0.2, shard_rows=25, run=stop,
             )  # fmt: skip
     _write(photos, tmp_path / "shards")
@@ -205,7 +205,7 @@ def test_what_ends_a_worker_is_told(
     source = dataclasses.replace(open_source("folder", str(photos)), read=reader)
     with pytest.raises(error, match=message):
         write_dataset(
-            source, tmp_path / "shards", RECIPE, heldout_fraction=0.2, shard_rows=100,
+            source, tmp_path / "shards", PREPROCESSING, heldout_fraction=0.2, shard_rows=100,
             run=lambda tasks: run_in_workers(tasks, 2),
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []

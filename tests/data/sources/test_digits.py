@@ -5,16 +5,15 @@ import pytest
 from sklearn.datasets import load_digits
 
 from pipeline.core.errors import UserError
-from pipeline.data.ingest.decode import decode
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing, decode
 from pipeline.data.ingest.split import is_heldout
 from pipeline.data.sources.select import open_source
 
 
 def _images(resolution: int, channels: int = 1) -> np.ndarray:
     source = open_source("digits")
-    recipe = Recipe(resolution=resolution, channels=channels)
-    return np.stack([decode(raw, recipe, "")[0] for raw in source.read(source.items)])
+    preprocessing = Preprocessing(resolution=resolution, channels=channels)
+    return np.stack([decode(raw, preprocessing, "")[0] for raw in source.read(source.items)])
 
 
 def test_all_digits_with_their_labels() -> None:

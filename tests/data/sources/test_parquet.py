@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.data.sources.select import open_source
 from pipeline.data.sources.source import Unreadable
@@ -140,7 +140,7 @@ def test_odd_class_names_come_through(tmp_path: Path) -> None:
     manifest = write_dataset(
         open_source("parquet", str(tmp_path)),
         tmp_path / "shards",
-        Recipe(resolution=32, channels=3),
+        Preprocessing(resolution=32, channels=3),
         heldout_fraction=0.0,
         shard_rows=10,
     )

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.data.ingest.preprocessing import Recipe
+from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.evaluation.external.image_set import ImageSet
 from pipeline.evaluation.external.labelling import number_classes
 from pipeline.evaluation.external.open_origin import open_origin
@@ -41,7 +41,7 @@ def _images(channels: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _open(path: Path, tmp_path: Path) -> ImageSet:
     origin = open_origin(str(path), "--images", tmp_path / "cache")
-    return ImageSet(origin, survey(origin), Recipe(resolution=16, channels=3))
+    return ImageSet(origin, survey(origin), Preprocessing(resolution=16, channels=3))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -87,7 +87,7 @@ def test_images_in_s3_are_those_on_disk(tmp_path, s3, write):
         s3.client.put_object(Bucket=bucket[5:], Key=name, Body=file.read_bytes())
     here = _open(place, tmp_path)
     origin = open_origin(f"{bucket}/{place.name}", "--images", tmp_path / "scratch")
-    there = ImageSet(origin, survey(origin), Recipe(resolution=16, channels=3))
+    there = ImageSet(origin, survey(origin), Preprocessing(resolution=16, channels=3))
     for images in (here, there):
         assert sum(len(batch.keys) for batch in images.batches()) == 20
     assert there.describe()["digest"] == here.describe()["digest"]

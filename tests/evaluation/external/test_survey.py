@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.core.errors import UserError
-from pipeline.data.ingest.preprocessing import Recipe
-from pipeline.evaluation.external.image_set import ImageSet, recipe_like
+from pipeline.data.ingest.preprocessing import Preprocessing
+from pipeline.evaluation.external.image_set import ImageSet, preprocessing_of
 from pipeline.evaluation.external.open_origin import open_origin
 from pipeline.evaluation.external.survey import Survey, one_size, survey
 from tests.evaluation.subjects import write_stripes
@@ -57,7 +57,9 @@ def test_every_mode_becomes_the_asked_one_as_in_the_ingest(tmp_path):
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     folder = _write(tmp_path / "x", _noise(8, 8, "L"), clear, _noise(8, 8))
     origin = open_origin(str(folder), "--images", tmp_path)
-    images = ImageSet(origin, survey(origin), Recipe(resolution=8, channels=3, background="black"))
+    images = ImageSet(
+        origin, survey(origin), Preprocessing(resolution=8, channels=3, background="black")
+    )
     (batch,) = images.batches()
     grey, transparent, colour = batch.images.numpy()
     assert (grey == grey[:1]).all()
@@ -70,7 +72,7 @@ def test_every_mode_becomes_the_asked_one_as_in_the_ingest(tmp_path):
 def test_images_of_the_asked_size_stay_as_they_are(tmp_path, suffix):
     folder = _write(tmp_path / "x", *[_noise(32, 32, seed=seed) for seed in (1, 2)], suffix=suffix)
     origin = open_origin(str(folder), "--images", tmp_path)
-    images = ImageSet(origin, survey(origin), Recipe(resolution=32, channels=3))
+    images = ImageSet(origin, survey(origin), Preprocessing(resolution=32, channels=3))
     (batch,) = images.batches()
     with Image.open(folder / f"000.{suffix}") as image:
         expected = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
@@ -91,7 +93,7 @@ def test_mixed_sizes_are_counted_and_can_be_resized(tmp_path):
         one_size({"theirs": found}, None, 32)
     assert one_size({"theirs": found}, 10, None) == 10
     origin = open_origin(str(folder), "--images", tmp_path)
-    images = ImageSet(origin, found, Recipe(resolution=10, channels=3))
+    images = ImageSet(origin, found, Preprocessing(resolution=10, channels=3))
     (batch,) = images.batches()
     assert batch.images.shape == (3, 3, 10, 10)
     assert images.describe()["sizes_found"] == {"8x8": 2, "16x12": 1}
@@ -151,22 +153,22 @@ def test_a_hundredth_of_them_is_passed_over_and_counted(tmp_path):
     whole = png(np.asarray(_noise(8, 8)))
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])  # only decoding finds it out
     origin = open_origin(str(folder), "--images", tmp_path)
-    images = ImageSet(origin, survey(origin), Recipe(resolution=8, channels=3))
+    images = ImageSet(origin, survey(origin), Preprocessing(resolution=8, channels=3))
     assert sum(len(batch.keys) for batch in images.batches()) == 199
     assert [rejected.key for rejected in images.rejected] == ["bad.png", "cut.png"]
     assert (images.describe()["count"], images.describe()["rejected"]) == (199, 2)
     (folder / "cut2.png").write_bytes(whole[: len(whole) // 2])
     origin = open_origin(str(folder), "--images", tmp_path)
-    images = ImageSet(origin, survey(origin), Recipe(resolution=8, channels=3))
+    images = ImageSet(origin, survey(origin), Preprocessing(resolution=8, channels=3))
     with pytest.raises(UserError, match=r"3 of 202 images cannot be used"):
         list(images.batches())
 
 
 def test_the_recipe_is_the_data_sets(tmp_path):
     manifest = write_stripes(tmp_path / "plain")
-    assert recipe_like(manifest, 32) == Recipe(resolution=32, channels=1)
+    assert preprocessing_of(manifest, 32) == Preprocessing(resolution=32, channels=1)
     for changes in ({"resize": "lanczos"}, {"crop": "long-edge", "background": "#ff0000"}):
-        recipe = Recipe(resolution=32, channels=1, **changes)
-        said = {**manifest.preprocessing, **recipe.describe()}
+        preprocessing = Preprocessing(resolution=32, channels=1, **changes)
+        said = {**manifest.preprocessing, **preprocessing.describe()}
         object.__setattr__(manifest, "preprocessing", said)
-        assert recipe_like(manifest, 32) == recipe
+        assert preprocessing_of(manifest, 32) == preprocessing
