@@ -5,19 +5,20 @@ https://www.cs.toronto.edu/~kriz/cifar.html. The training images are read, not t
 
 import functools
 import hashlib
+import io
+import pickle
 import tarfile
 import urllib.request
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError
-from pipeline.data.sources.cifar_pickle import UnsafePickleError, read_pickle
 from pipeline.data.sources.files import Entry, Place, list_files
 from pipeline.data.sources.source import Items, Source
 from pipeline.storage.atomic import atomic_write
@@ -181,14 +182,11 @@ def _read_batch(reader: _CifarReader, name: str) -> dict[bytes, Any]:
             content = _unpacked(reader)[reader.prefix + name]
         else:
             content = reader.place.path(reader.prefix + name).read_bytes()
-        batch = read_pickle(content)
+        return read_pickle(content)
     except KeyError:
         raise _damaged(reader.place.address, name, "it is not in the archive") from None
-    except (OSError, UnsafePickleError) as error:
+    except (OSError, pickle.UnpicklingError) as error:
         raise _damaged(reader.place.address, name, str(error)) from None
-    if not isinstance(batch, dict):
-        raise _damaged(reader.place.address, name, "it holds no dictionary")
-    return batch
 
 
 @functools.lru_cache(maxsize=1)
@@ -220,3 +218,61 @@ def _class_names(read: _CifarReader, archive: CifarArchive, labels_key: str) -> 
 def _damaged(place: str, file: str, reason: str) -> UserError:
     reason = " ".join(reason.split())
     return UserError(f"data.path: {file} of {place} is not as published: {reason}; fetch it anew")
+
+
+def read_pickle(content: bytes) -> dict[bytes, Any]:
+    """A dictionary of lists, numbers, byte strings and uint8 arrays, pickled by Python 2 or 3.
+
+    A pickle can call any function; this one may call the stand-ins below, and nothing else. Raises
+    pickle.UnpicklingError for any other content.
+    """
+    try:
+        values = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        if not isinstance(values, dict):
+            raise pickle.UnpicklingError("it holds no dictionary")
+        return {k: v.pixels if isinstance(v, _Array) else v for k, v in values.items()}
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # damaged pickles raise errors of every type
+        reason = f"it is damaged ({type(error).__name__}: {error})"
+        raise pickle.UnpicklingError(reason) from None
+
+
+class _DType:
+    def __init__(self, name: bytes | str, *_: object) -> None:
+        self.is_uint8 = name in (b"u1", "u1")
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Array:
+    """Stands in for `_reconstruct`, because numpy does not check the state that it is given."""
+
+    pixels: npt.NDArray[np.uint8]
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, content = state
+        if not (isinstance(dtype, _DType) and dtype.is_uint8 and not is_fortran):
+            raise pickle.UnpicklingError("it holds an array that is not of bytes in C order")
+        self.pixels = np.frombuffer(content, np.uint8).reshape(shape)
+
+
+class _Unpickler(pickle.Unpickler):
+    """https://docs.python.org/3/library/pickle.html#restricting-globals"""
+
+    _ALLOWED: ClassVar[dict[str, Any]] = {
+        "numpy.core.multiarray._reconstruct": _Array,
+        "numpy._core.multiarray._reconstruct": _Array,
+        "numpy.ndarray": object,
+        "numpy.dtype": _DType,
+        "_codecs.encode": lambda text, _: text.encode("latin1"),  # bytes, in protocol 2
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs")
+        return self._ALLOWED[f"{module}.{name}"]
