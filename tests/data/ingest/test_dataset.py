@@ -15,7 +15,13 @@ from pipeline.data.ingest.shard_task import ShardResult, ShardTask, make_shard
 from pipeline.data.ingest.split import is_heldout
 from pipeline.data.shards.manifest import identity_digest, read_manifest
 from pipeline.data.shards.reader import open_dataset
-from tests.data.ingest.samples import Sample, random_samples, sample_source, write_samples
+from tests.data.ingest.samples import (
+    PREPROCESSING,
+    Sample,
+    random_samples,
+    sample_source,
+    write_samples,
+)
 
 
 @pytest.mark.parametrize("shard_rows", [1, 7, 1000])
