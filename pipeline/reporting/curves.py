@@ -180,7 +180,7 @@ def _folded(chart: Chart, columns: Any) -> alt.Chart:
     colour = alt.Color(
         "series:N",
         scale=alt.Scale(domain=fields, range=[category(i) for i in range(len(fields))]),
-        legend=alt.Legend(labelExpr=f"{labels}[datum.label]", columns=columns),
+        legend=alt.Legend(labelExpr=f"{labels}[datum.label]", columns=columns, symbolType="stroke"),
     )
     y_scale = alt.Scale(domain=_y_domain(chart), nice=False)
     y = alt.Y("value:Q", title=None, scale=y_scale, axis=value_axis())

@@ -66,7 +66,7 @@ def learning_curves(results: StudyResults, *, interactive: bool = False) -> Char
         x=alt.X(
             "kimg:Q",
             title="thousand images",
-            scale=alt.Scale(nice=False, zero=True),
+            scale=alt.Scale(domain=[0, 1.02 * max(row["kimg"] for row in table)], nice=False),
             axis=value_axis(),
         ),
         y=alt.Y("value:Q", title=results.metric, **value_encoding([row["value"] for row in table])),
@@ -122,7 +122,9 @@ def _rungs(results: StudyResults) -> list[alt.Chart]:
     base = alt.Chart(rows(table)).encode(x="kimg:Q")
     return [
         base.mark_rule(strokeDash=[3, 3]),
-        base.mark_text(dy=-7, color="var(--muted)").encode(y=alt.value(0), text="name:N"),
+        base.mark_text(align="left", dx=4, dy=6, color="var(--muted)").encode(
+            y=alt.value(0), text="name:N"
+        ),
     ]
 
 

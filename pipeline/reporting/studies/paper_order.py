@@ -1,5 +1,6 @@
 """Whether a study finds the systems in the order that the paper reports."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -7,11 +8,10 @@ from fractions import Fraction
 from pipeline.reporting.numbers import count, significant
 from pipeline.reporting.published import PublishedRow
 from pipeline.reporting.studies.rank_agreement import (
-    MAX_ITEMS,
     RankAgreement,
-    Redrawn,
+    SeedBootstrap,
+    bootstrap_seeds,
     rank_agreement,
-    redrawn,
 )
 from pipeline.search.ranking import is_finished, values_of, varied
 from pipeline.search.results import ConfigResult, StudyResults
@@ -37,12 +37,12 @@ class OrderStatement:
     ours: tuple[str, ...]
     """Ours."""
     agreement: RankAgreement
-    redrawn: Redrawn | None
+    bootstrap: SeedBootstrap | None
     """None with one seed a configuration."""
     evidence: str
-    """Figures."""
+    """tau, its p-value and the bootstrap, as text."""
     verdict: str
-    """What they bear, and no more."""
+    """The conclusion that the evidence allows."""
 
 
 def paper_orders(
@@ -66,7 +66,7 @@ def paper_orders(
             _statement(results, ours, members, metric)
             for metric, members in covered.items()
             # Another metric than ours only where the paper has it of more systems.
-            if 2 <= len(members) <= MAX_ITEMS and (metric == stem or len(members) > own)
+            if len(members) >= 2 and (metric == stem or len(members) > own)
         ]
     return tuple(sorted(statements, key=lambda s: -s.agreement.num_items))
 
@@ -96,7 +96,7 @@ def _statement(
     theirs = [their_sign * value for value in published.values()]
     ours = [[our_sign * value for value in values_of(found[name])] for name in published]
     agreement = rank_agreement([our_sign * means[name] for name in published], theirs)
-    spread = redrawn(ours, theirs)
+    bootstrap = bootstrap_seeds(ours, theirs)
     return OrderStatement(
         place=_place(rows[0]),
         metric=_TITLES.get(metric, metric),
@@ -104,9 +104,9 @@ def _statement(
         theirs=_listed(published, their_sign),
         ours=_listed(means, our_sign),
         agreement=agreement,
-        redrawn=spread,
-        evidence=_evidence(agreement, spread),
-        verdict=("" if is_finished(results) else "So far: ") + _verdict(agreement, spread),
+        bootstrap=bootstrap,
+        evidence=_evidence(agreement, bootstrap),
+        verdict=("" if is_finished(results) else "So far: ") + _verdict(agreement, bootstrap),
     )
 
 
@@ -119,49 +119,53 @@ def _listed(values: Mapping[str, float], sign: int) -> tuple[str, ...]:
     return tuple(f"{name} ({significant(values[name], 4)})" for name in order)
 
 
-def _evidence(agreement: RankAgreement, spread: Redrawn | None) -> str:
+def _evidence(agreement: RankAgreement, bootstrap: SeedBootstrap | None) -> str:
     text = (
         f"Kendall's tau {_tau(agreement.tau)} over {agreement.num_items} systems; a random order "
-        f"agrees as well with probability {_p(agreement.p_at_least)}"
+        f"agrees as well with probability {_p(agreement.p_at_least, agreement.num_items)}"
     )
-    if spread is None:
-        return f"{text}. One seed a system, so what other seeds would give is unknown."
+    if bootstrap is None:
+        return f"{text}. One seed a system, so the effect of other seeds is unknown."
     return (
-        f"{text}. With seeds drawn anew from their spread, 95 % of tau lie in "
-        f"{_tau(spread.low)} to {_tau(spread.high)}, and "
-        f"{100 * spread.same_order:.0f} % have the paper's order exactly."
+        f"{text}. In a bootstrap over seeds, 95 % of tau lie in "
+        f"{_tau(bootstrap.low)} to {_tau(bootstrap.high)}, and "
+        f"{100 * bootstrap.same_order:.0f} % have exactly the paper's order."
     )
 
 
-def _verdict(agreement: RankAgreement, spread: Redrawn | None) -> str:
-    if float(agreement.p_perfect) > _LEVEL:
+def _verdict(agreement: RankAgreement, bootstrap: SeedBootstrap | None) -> str:
+    n = agreement.num_items
+    if agreement.p_perfect > _LEVEL:
         return (
-            f"{agreement.num_items} systems are too few to tell: even a perfect order has "
-            f"p = {agreement.p_perfect}."
+            f"{n} systems are too few for a test: even a perfect order has "
+            f"p = {_p(agreement.p_perfect, n)}."
         )
     if agreement.p_at_most <= _LEVEL:
-        return f"The order runs against the paper's (p = {_p(agreement.p_at_most)})."
+        return f"The order is the reverse of the paper's (p = {_p(agreement.p_at_most, n)})."
     if agreement.p_at_least > _LEVEL:
-        return "The paper's order is not reproduced: chance would do as well too often."
-    whole = "is reproduced" if agreement.tau == 1 else "is reproduced in the main, not in full"
-    if spread is None:
+        return "The paper's order is not reproduced: the agreement is not significant."
+    whole = (
+        "is reproduced" if agreement.is_same_order else "is reproduced in most pairs, not in all"
+    )
+    if bootstrap is None:
         return (
-            f"The paper's order {whole}, by single runs: it is more than chance, but other seeds "
-            "may order the systems otherwise."
+            f"The paper's order {whole}, by single runs: the agreement is significant, but other "
+            "seeds may order the systems differently."
         )
-    if spread.low <= 0:
+    if bootstrap.low <= 0:
         return (
-            "The means follow the paper's order beyond chance, but the seeds scatter so much that "
-            "others may not: more seeds would tell."
+            "The means agree with the paper's order significantly, but the variance over seeds is "
+            "too large for a conclusion: more seeds are needed."
         )
-    return f"The paper's order {whole}, beyond chance and beyond the seeds' spread."
+    return f"The paper's order {whole}: significant, and beyond the variance over seeds."
 
 
 def _tau(value: float) -> str:
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _p(share: Fraction) -> str:
-    if share.denominator <= 120:
-        return f"{share}"
-    return f"{float(share):.2g}" if share >= Fraction(1, 10_000) else f"{float(share):.0e}"
+def _p(p: float, num_items: int) -> str:
+    orders = math.factorial(num_items)
+    if orders <= 120:
+        return str(Fraction(p).limit_denominator(orders))  # a count of orders, over their number
+    return f"{p:.2g}" if p >= 1e-4 else f"{p:.0e}"
