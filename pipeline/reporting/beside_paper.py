@@ -5,16 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.data.shards.manifest import Manifest
+from pipeline.reporting.comparable import OurProtocol, comparable, our_protocol, remark
 from pipeline.reporting.metric_kinds import EXTRACTORS, KINDS
 from pipeline.reporting.numbers import count
-from pipeline.reporting.published import (
-    OurProtocol,
-    PublishedRow,
-    comparable,
-    our_protocol,
-    paper_rows,
-    remark,
-)
+from pipeline.reporting.published import PublishedRow
 
 _MARKS = {
     "paper": "",
@@ -74,7 +68,7 @@ def beside_paper(
 ) -> BesidePaper:
     """Of a run of the system `variant`: its metrics, their protocols and its data set."""
     here = our_protocol({}, manifest)
-    chosen = list(paper_rows(published, variant))
+    chosen = [row for row in published if row.variant == variant]
     chosen += [
         row
         for row in published

@@ -14,7 +14,7 @@ from pipeline.reporting.html import picture, render, script_data
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.metric_table import metric_table
 from pipeline.reporting.numbers import count, duration, kimg, significant
-from pipeline.reporting.paper import read_published
+from pipeline.reporting.published import read_published
 from pipeline.reporting.samples import banner, class_rows, moments
 
 _SHOWN_ELSEWHERE = ("class_names", "environment", "run_key", "dataset_digest")

@@ -1,22 +1,23 @@
-"""Published numbers, and whether one of ours may stand beside them.
+"""Published numbers of the paper and of ports: `paper.yaml`, read and checked."""
 
-A number compares with another when both were measured alike: same images at the same size, same
-features, same number of samples, same side of the data. What `comparable` says is checked against
-the protocol that every number of an evaluation carries.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from models.variants import VARIANTS
 from pipeline.config.extractors import INCEPTION
-from pipeline.data.shards.manifest import Manifest
+from pipeline.config.schema import Float, Section
 
+PAPER_FILE = Path(__file__).resolve().with_name("paper.yaml")
+METRICS = (
+    "fid", "is_mean", "kid_mean", "intra_fid", "precision", "recall", "density", "coverage",
+)  # fmt: skip
 Read = Literal["paper", "repository", "second-hand", "unverified"]
 """Where a number was read; only `paper` and `repository` are its author's own words."""
-
-REAL_SHARE = 0.9
-"""Of a published protocol's real images, what ours needs at least: enough to hold some out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,124 +81,75 @@ class PublishedRow:
     """By metric: fid, is_mean, intra_fid, precision, ..."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OurProtocol:
-    """What one of our numbers was measured on."""
+T = TypeVar("T", Source, PublishedProtocol)
 
+
+class _Row(Section):
+    table: str
     name: str
-    """Of the data set, for people."""
-    data: frozenset[str]
-    """All names that it goes by."""
-    resolution: int
-    num_classes: int
-    entry: Mapping[str, Any]
-    """Of `protocol.json`."""
+    variant: str | None = None
+    updates: int | None = Field(None, ge=1)
+    source: str
+    protocol: str
+    read: Read | dict[str, Read]
+    fid: Float | None = None
+    is_mean: Float | None = None
+    kid_mean: Float | None = None
+    intra_fid: Float | None = None
+    precision: Float | None = None
+    recall: Float | None = None
+    density: Float | None = None
+    coverage: Float | None = None
 
 
-def our_protocol(entry: Mapping[str, Any], manifest: Manifest) -> OurProtocol:
-    """Of a number's entry in `protocol.json` and the data set's manifest."""
-    names = {str(manifest.source.get("kind", "")), manifest.name.lower().replace("_", "-")}
-    return OurProtocol(
-        name=manifest.name,
-        data=frozenset(names),
-        resolution=manifest.resolution,
-        num_classes=len(manifest.class_names),
-        entry=entry,
+class _Paper(Section):
+    sources: dict[str, dict[str, Any]]
+    protocols: dict[str, dict[str, Any]]
+    rows: list[_Row]
+
+
+def read_published(path: Path = PAPER_FILE) -> tuple[PublishedRow, ...]:
+    """All rows in the file's order; raises ValueError naming what is wrong with the file."""
+    try:
+        paper = _Paper.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        sources = {key: _checked(Source, content) for key, content in paper.sources.items()}
+        protocols = {
+            key: _checked(PublishedProtocol, content) for key, content in paper.protocols.items()
+        }
+        return tuple(_row(row, sources, protocols) for row in paper.rows)
+    except (yaml.YAMLError, ValidationError, KeyError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _checked(kind: type[T], content: Mapping[str, Any]) -> T:
+    """A dataclass of exactly these fields, their types checked."""
+    unknown = content.keys() - kind.__dataclass_fields__.keys()
+    if unknown:
+        raise KeyError(f"{kind.__name__} has no {sorted(unknown)[0]!r}")
+    return TypeAdapter(kind).validate_python(content)
+
+
+def _row(
+    row: _Row, sources: Mapping[str, Source], protocols: Mapping[str, PublishedProtocol]
+) -> PublishedRow:
+    values: dict[str, Any] = {name: getattr(row, name) for name in METRICS}
+    values = {name: value for name, value in values.items() if value is not None}
+    if row.variant is not None and row.variant not in VARIANTS:
+        raise KeyError(f"{row.name}: there is no variant {row.variant!r}")
+    if isinstance(row.read, dict) and row.read.keys() != values.keys():
+        raise KeyError(f"{row.name}: `read` is of {sorted(row.read)}, numbers of {sorted(values)}")
+    numbers = {
+        name: PublishedNumber(
+            value=value, read=row.read[name] if isinstance(row.read, dict) else row.read
+        )
+        for name, value in values.items()
+    }
+    return PublishedRow(
+        table=row.table,
+        name=row.name,
+        variant=row.variant,
+        updates=row.updates,
+        source=sources[row.source],
+        protocol=protocols[row.protocol],
+        numbers=numbers,
     )
-
-
-def paper_rows(rows: Sequence[PublishedRow], variant: str) -> tuple[PublishedRow, ...]:
-    """What is published of a system, in the order of the tables."""
-    return tuple(row for row in rows if row.variant == variant)
-
-
-def comparable(row: PublishedRow, metric: str, ours: OurProtocol | None) -> str | None:
-    """Why our number, measured as `ours` says, is not to be held against the row's; None: it is.
-
-    `ours` is None where there is no such number. Each part of the sentence says what is theirs and
-    what is ours.
-    """
-    theirs = row.protocol
-    if ours is None:
-        return "we have no such number"
-    entry = ours.entry
-    checks = [
-        (theirs.data in ours.data, theirs.data, ours.name),
-        (theirs.num_classes == ours.num_classes, *_classes(theirs.num_classes, ours.num_classes)),
-        (theirs.resolution == ours.resolution, *_pixels(theirs.resolution, ours.resolution)),
-        (
-            theirs.extractor == entry.get("extractor") and entry.get("weights_official") is True,
-            f"features of {theirs.extractor} with the published weights",
-            _extractor(entry),
-        ),
-        (theirs.weights == entry.get("weights"), f"{theirs.weights} weights", entry.get("weights")),
-        _classwise(theirs, entry)
-        if metric == "intra_fid"
-        else _count("generated images", theirs.num_generated, entry.get("num_generated")),
-        *(_score_checks(theirs, entry) if metric.startswith("is_") else _real(theirs, entry)),
-    ]
-    return "; ".join(f"{a}, not {b}" for same, a, b in checks if not same) or None
-
-
-def remark(row: PublishedRow, metric: str, ours: OurProtocol) -> str | None:
-    """What differs although the numbers compare."""
-    num_real, theirs = ours.entry.get("num_real"), row.protocol.num_real
-    if metric.startswith("is_") or theirs is None or num_real == theirs:
-        return None
-    return f"{theirs:,} real images, ours {num_real:,}"
-
-
-_Check = tuple[bool, str, Any]
-
-
-def _score_checks(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> list[_Check]:
-    way, splits = theirs.is_resize or "TensorFlow's resizing", entry.get("splits")
-    return [
-        (
-            theirs.is_splits is not None and theirs.is_splits == splits,
-            f"IS splits {_number(theirs.is_splits, 'unknown')}",
-            _number(splits, "unknown"),
-        ),
-        (theirs.is_resize is None, f"{way} in front of Inception", "TensorFlow's"),
-    ]
-
-
-def _real(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> list[_Check]:
-    split, num_real = entry.get("reference_split"), entry.get("num_real")
-    same_split = theirs.split is not None and theirs.split == split
-    enough = (
-        theirs.num_real is not None
-        and isinstance(num_real, int)
-        and num_real >= REAL_SHARE * theirs.num_real
-    )
-    return [
-        (same_split, f"against {theirs.split or 'unknown'} images", split),
-        (enough, f"{_number(theirs.num_real)} real images", _number(num_real)),
-    ]
-
-
-def _classwise(theirs: PublishedProtocol, entry: Mapping[str, Any]) -> _Check:
-    ours = f"{entry.get('preset')}{', of which some fall short' if entry.get('shortfall') else ''}"
-    same = theirs.intra_fid is not None and theirs.intra_fid == ours
-    return same, f"{theirs.intra_fid or 'unknown'} counts within a class", ours
-
-
-def _count(what: str, theirs: int | None, ours: Any) -> _Check:
-    return theirs is not None and theirs == ours, f"{_number(theirs)} {what}", _number(ours)
-
-
-def _number(count: Any, unknown: str = "an unknown number of") -> str:
-    return f"{count:,}" if isinstance(count, int) else unknown
-
-
-def _classes(theirs: int, ours: int) -> tuple[str, str]:
-    return f"{theirs:,} classes", f"{ours:,}"
-
-
-def _pixels(theirs: int, ours: int) -> tuple[str, str]:
-    return f"{theirs}x{theirs} pixels", f"{ours}x{ours}"
-
-
-def _extractor(entry: Mapping[str, Any]) -> str:
-    extractor = entry.get("extractor")
-    return "with other weights" if extractor == INCEPTION else f"of {extractor}"

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.reporting.comparable import OurProtocol, comparable
 from pipeline.reporting.numbers import count, significant
-from pipeline.reporting.published import OurProtocol, PublishedRow, comparable
+from pipeline.reporting.published import PublishedRow
 from pipeline.reporting.studies.paper_order import VARIANT
 from pipeline.search.measurement import Measurement
 from pipeline.search.ranking import ranked, varied

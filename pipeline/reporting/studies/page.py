@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.reporting.charts import PageChart, vega_script
 from pipeline.reporting.html import render
 from pipeline.reporting.numbers import count, significant
-from pipeline.reporting.paper import read_published
+from pipeline.reporting.published import read_published
 from pipeline.reporting.studies.beside_study import beside_study
 from pipeline.reporting.studies.paper_order import paper_orders
 from pipeline.reporting.studies.rows import (

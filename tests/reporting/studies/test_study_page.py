@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.reporting.paper import read_published
+from pipeline.reporting.published import read_published
 from pipeline.reporting.studies.build import write_study_page
 from pipeline.reporting.studies.paper_order import paper_orders
 from pipeline.search.results import study_results
