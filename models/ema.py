@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 @torch.no_grad()
@@ -14,6 +15,7 @@ def update_ema(
     vector, and batch statistics are recomputed when the average is sampled.
     """
     decay = 0.5 ** (num_images / halflife_nimg) if halflife_nimg > 0 else 0.0
-    torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
+    update = get_ema_multi_avg_fn(decay)
+    update(list(average.parameters()), list(generator.parameters()), None)
     for averaged, current in zip(average.buffers(), generator.buffers(), strict=True):
         averaged.copy_(current)
