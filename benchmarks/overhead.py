@@ -26,8 +26,8 @@ from pipeline.data.loading.batches import Batches
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.stopping import Interruption
 from pipeline.runs.checkpoints import Checkpoints
+from pipeline.runs.outputs import RunOutputs
 from pipeline.runs.progress import Progress
-from pipeline.runs.run_output import RunOutputs
 from pipeline.runs.settings import describe_system, runtime_settings
 from pipeline.tracking.opening import open_tracker
 from pipeline.training import loop

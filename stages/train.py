@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.config.params import load_params
 from pipeline.config.schema import ModelSection, RuntimeSection, TrainSection
 from pipeline.distributed.launch import launch
-from pipeline.runs.train import TrainPaths, train_in_group
+from pipeline.runs.train import TrainPaths, train_run
 from stages.entry import run_stage, stage_parser
 
 
@@ -31,7 +31,7 @@ def main() -> None:
         restart=arguments.restart,
         reference=arguments.reference,
     )
-    launch(train_in_group, load_params(), paths, "stages.train", sys.argv[1:])
+    launch(train_run, load_params(), paths, "stages.train", sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -162,10 +162,10 @@ def test_stages_depend_on_code_that_exists():
 
 def test_run_key_and_reference_cache_name_the_code_of_their_stages():
     from pipeline.evaluation.reference import cache
-    from pipeline.runs import run_key
+    from pipeline.runs import run_folder
 
     stages = _stages()
-    assert set(run_key.RESULT_SOURCES) <= set(stages["train"]["deps"])
+    assert set(run_folder.RESULT_SOURCES) <= set(stages["train"]["deps"])
     assert set(cache.RESULT_SOURCES) <= set(stages["reference"]["deps"])
 
 

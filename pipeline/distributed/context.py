@@ -57,6 +57,9 @@ class DistContext:
     @contextmanager
     def raise_on_all(self) -> Iterator[None]:
         """Raises on all processes, at the end, the first UserError by rank inside. A collective."""
+        if not self.is_distributed:
+            yield
+            return
         message: str | None = None
         try:
             yield
@@ -64,7 +67,7 @@ class DistContext:
             message = str(error)
         for rank, each in enumerate(self.gather(message)):
             if each is not None:
-                raise UserError(f"rank {rank}: {each}" if self.is_distributed else each)
+                raise UserError(f"rank {rank}: {each}")
 
     def gather(self, content: Any) -> list[Any]:
         """The `content` of every process, by rank, on all. A collective."""

@@ -1,5 +1,6 @@
 """The stage `report`: the page and DVC's plots, sent to MLflow with the generator."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config.params import Params
@@ -14,7 +15,7 @@ def make_report(params: Params, inputs: ReportPaths, outputs: ReportOutputs) -> 
     Raises UserError for missing or unreadable results of the earlier stages.
     """
     build_report(
-        inputs,
+        replace(inputs, runs=Path(params.runtime.runs_dir)),
         outputs,
         samples_per_class=params.report.samples_per_class,
         attention_samples=params.report.attention_samples,

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import Dataset, open_dataset
+from pipeline.runs.run_folder import ENVIRONMENT_NAME, run_folder
 from pipeline.tracking.jsonl import STATS_NAME, MetricsRecord, read_stats
 
 
@@ -30,6 +31,8 @@ class ReportPaths:
     """Folder of `class_grid.png` and `attention.npz`."""
     shards: Path
     """Folder of the shards."""
+    runs: Path | None = None
+    """Folder of the run folders, for the environment of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,8 @@ class ReportInputs:
     class_grid: Image.Image
     attention: AttentionSamples
     dataset: Dataset
+    environment: Mapping[str, Any]
+    """Versions, processor and commit of the training; empty where its run folder is gone."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -88,6 +93,7 @@ def read_inputs(paths: ReportPaths) -> ReportInputs:
         class_grid=_read_image(paths.samples / "class_grid.png", "evaluate"),
         attention=_read_attention(paths.samples / "attention.npz", len(config["class_names"])),
         dataset=dataset,
+        environment=_read_environment(paths.runs, config["run_key"]),
     )
 
 
@@ -99,12 +105,18 @@ def _read_config(path: Path) -> Mapping[str, Any]:
         "dataset_name": str,
         "class_names": list,
         "nimg": int,
-        "environment": dict,
     }
     for key, kind in kinds.items():
         if not isinstance(config.get(key), kind):
             raise _malformed(path, f"`{key}` is missing or of another type", "train")
     return config
+
+
+def _read_environment(runs_dir: Path | None, run_key: str) -> Mapping[str, Any]:
+    if runs_dir is None:
+        return {}
+    path = run_folder(runs_dir, run_key) / ENVIRONMENT_NAME
+    return _read_object(path, "train") if path.exists() else {}
 
 
 def _read_metrics(path: Path) -> Mapping[str, float | None]:

@@ -17,7 +17,7 @@ from pipeline.reporting.numbers import count, duration, kimg, significant
 from pipeline.reporting.published import read_published
 from pipeline.reporting.samples import banner, class_rows, moments
 
-_SHOWN_ELSEWHERE = ("class_names", "environment", "run_key", "dataset_digest")
+_SHOWN_ELSEWHERE = ("class_names", "run_key", "dataset_digest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,8 @@ def render_page(
         gammas=_gammas(inputs),
         palette=script_data(HEAT_COLOURS),
         settings=_settings(config),
-        environment=_flat(config["environment"]),
-        commit=config["environment"].get("git_commit"),
+        environment=_flat(inputs.environment),
+        commit=inputs.environment.get("git_commit"),
         data=data_section(inputs.dataset),
         source=_flat(manifest.source),
         preprocessing=_flat(manifest.preprocessing),
@@ -85,8 +85,8 @@ def _facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("Training images", f"{count(train.rows)} real, {count(len(train.class_counts))} classes")
     )
     facts.append(("Length", f"{kimg(config['nimg'])} kimg"))
-    if isinstance(config.get("train_seconds"), int | float):
-        facts.append(("Time", duration(config["train_seconds"])))
+    if inputs.statuses:
+        facts.append(("Time", duration(inputs.statuses[-1].elapsed_s)))
     for key, name in (
         ("generator_parameters", "Generator"),
         ("discriminator_parameters", "Discriminator"),

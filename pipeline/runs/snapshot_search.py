@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.evaluation.evaluate import CONFIG_FILE
-from pipeline.runs.run_folder import KEY_LENGTH
+from pipeline.runs.run_folder import run_folder
 
 
 def find_snapshots(place: str, model_dir: Path, runs_dir: Path) -> list[Path]:
@@ -44,7 +44,7 @@ def _snapshots_of_run(model_dir: Path, runs_dir: Path) -> Path:
         raise UserError(
             f"{path} is damaged ({error!r}); `dvc repro --force train` writes it anew"
         ) from None
-    folder = runs_dir / run_key[:KEY_LENGTH] / "snapshots"
+    folder = run_folder(runs_dir, run_key) / "snapshots"
     if not folder.is_dir():
         raise UserError(
             f"{folder} does not exist: the run that made {model_dir} is not in {runs_dir} "

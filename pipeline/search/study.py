@@ -11,7 +11,7 @@ from pipeline.config.params import Params, override
 from pipeline.config.search import StudySection
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.small_protocol import STEM
-from pipeline.runs.run_key import code_digest
+from pipeline.runs.run_folder import code_digest
 
 # What may differ between two calls that go on with one study.
 _HOW = {"num_trials", "workers_per_trial", "resources_per_worker", "max_concurrent"}

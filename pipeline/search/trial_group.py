@@ -18,7 +18,7 @@ from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.group import process_group
 from pipeline.distributed.ray.cluster import DriverEnv
-from pipeline.runs.train import train_in_group
+from pipeline.runs.train import train_run
 from pipeline.search.study import Study
 from pipeline.search.trial_training import trial_paths
 
@@ -96,7 +96,7 @@ def _peer(job: Job, told: Mapping[str, Any], rank: int, address: str, port: int)
     count = study.section.workers_per_trial
     try:
         with _joined(params, device, rank, count, address, port) as context:
-            train_in_group(
+            train_run(
                 params,
                 trial_paths(study),
                 device,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.core.errors import ObstacleError, Preempted, UserError
 from pipeline.distributed.context import DistContext
-from pipeline.runs.train import Listening, TrainPaths, train_in_group
+from pipeline.runs.train import RunCallbacks, TrainPaths, train_run
 from pipeline.search.study import Study
 from pipeline.search.trial_name import short_keys, trial_name
 from pipeline.tracking.opening import RunLabel
@@ -115,18 +115,15 @@ class TrialTraining:
 
     def _train(self) -> None:
         study = self._study
-        train_in_group(
+        train_run(
             self.params,
             trial_paths(study),
             self._device,
             self._context,
             self._should_stop,
-            Listening(
-                on_run=self._on_run,
-                on_status=self._on_status,
-                label=_label(study, self._told),
-                lock_patience_s=_LOCK_PATIENCE_S,
-            ),
+            RunCallbacks(on_run=self._on_run, on_status=self._on_status),
+            _label(study, self._told),
+            _LOCK_PATIENCE_S,
         )
 
     def _on_run(self, run_dir: Path, run_key: str) -> None:

@@ -142,7 +142,6 @@ class FinishedRun:
         config = self._config
         name, digest = config["dataset_name"], config["dataset_digest"]
         sections = {key: value for key, value in config.items() if isinstance(value, dict)}
-        sections.pop("environment", None)
         description = RunDescription(
             run_name=f"{name}-{config['run_key'][:8]}",
             total_nimg=config["nimg"],

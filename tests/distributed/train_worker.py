@@ -14,7 +14,7 @@ import torch
 from pipeline.data.shards.reader import open_dataset
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.group import process_group
-from pipeline.runs.session import Session, SessionPaths, run_session
+from pipeline.runs.train import run_training
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.training import loop
 from stages.entry import run_stage
@@ -35,16 +35,17 @@ def _train(folder: Path, shards: Path, changes: dict[str, Any], context: DistCon
     discriminator = replace(TINY.discriminator, **changes.pop("discriminator", {}))
     runtime = replace(RUNTIME, **changes.pop("runtime", {}))
     fault = changes.pop("fault", None)
-    session = Session(
-        settings=replace(TINY, generator=generator, discriminator=discriminator, **changes),
-        dataset=open_dataset(shards),
-        paths=SessionPaths(runs_dir=folder / "runs", out=folder / "model"),
-        runtime=runtime,
-        open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
-    )
     if fault is not None and context.rank == fault["rank"]:
         _break(fault["kind"], fault["nimg"])
-    run_session(session, context)
+    run_training(
+        replace(TINY, generator=generator, discriminator=discriminator, **changes),
+        open_dataset(shards),
+        runtime,
+        runs_dir=folder / "runs",
+        out=folder / "model",
+        open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
+        context=context,
+    )
 
 
 def _break(kind: str, nimg: int) -> None:

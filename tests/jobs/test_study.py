@@ -12,7 +12,7 @@ from pipeline.config.overrides import read_assignment, with_values
 from pipeline.config.params import Params, override
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
-from pipeline.runs.run_key import run_identity
+from pipeline.runs.run_folder import run_identity
 from pipeline.runs.settings import train_settings
 from pipeline.search.cost import estimate
 from pipeline.search.plan import make_study

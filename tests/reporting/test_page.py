@@ -97,7 +97,7 @@ def test_page_says_what_was_run_and_how_to_run_it_again(page, digits_report):
     for words in (
         "1,426 real, 10 classes",
         "165,433 parameters",
-        "3 min 41 s",
+        "3 min 43 s",
         "git checkout 0123456789abcdef0123456789abcdef01234567",
         manifest.digest,
         "3f9a1c" * 10 + "abcd",

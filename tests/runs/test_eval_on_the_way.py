@@ -15,8 +15,8 @@ from pipeline.evaluation.extractors.weight_sources import WeightSources
 from pipeline.evaluation.opened import open_real_side
 from pipeline.evaluation.reference.compute import make_references
 from pipeline.evaluation.small_protocol import SmallProtocol
-from pipeline.runs.run_output import Evaluate
-from pipeline.runs.session import Session, SessionPaths, run_session
+from pipeline.runs.outputs import Evaluate
+from pipeline.runs.train import run_training
 from pipeline.tracking.jsonl import STATS_NAME, JsonlTracker, read_stats
 from pipeline.training.generator import load_generator
 from tests.support.tiny_run import RUNTIME, TINY
@@ -62,15 +62,15 @@ def train(digits: Dataset, tmp_path: Path) -> Callable[..., Path]:
 
     def train(folder: str, evaluate: Evaluate | None, eval_kimg: float | None = 0.064) -> Path:
         out = tmp_path / folder / "model"
-        session = Session(
-            settings=TINY,
-            dataset=digits,
-            paths=SessionPaths(runs_dir=tmp_path / folder / "runs", out=out),
-            runtime=replace(RUNTIME, eval_kimg=eval_kimg),
+        run_training(
+            TINY,
+            digits,
+            replace(RUNTIME, eval_kimg=eval_kimg),
+            runs_dir=tmp_path / folder / "runs",
+            out=out,
             open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
             evaluate=evaluate,
         )
-        run_session(session)
         return out
 
     return train

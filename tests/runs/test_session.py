@@ -70,7 +70,7 @@ def test_result_settings_and_code_change_the_folder(run, tmp_path, monkeypatch):
     run()
     run(g_lr=1e-4)
     assert len(list((tmp_path / "a" / "runs").iterdir())) == 2
-    monkeypatch.setattr("pipeline.runs.run_key.code_digest", lambda: "another")
+    monkeypatch.setattr("pipeline.runs.run_folder.code_digest", lambda: "another")
     run()
     assert len(list((tmp_path / "a" / "runs").iterdir())) == 3
 

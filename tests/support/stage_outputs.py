@@ -13,10 +13,12 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.arrays import array_source
 from pipeline.reporting.build import ReportOutputs
 from pipeline.reporting.inputs import ReportPaths
+from pipeline.runs.run_folder import run_folder
 from pipeline.storage.atomic import write_json
 from pipeline.tracking.jsonl import JsonlTracker
 
 NUM_COLUMNS = 10
+RUN_KEY = "3f9a1c" * 10 + "abcd"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class StageOutputs:
             protocol=self.root / "reports" / "protocol.json",
             samples=self.root / "reports" / "samples",
             shards=self.shards,
+            runs=self.root / "runs",
         )
 
     @property
@@ -121,7 +124,7 @@ def _write_model(folder, manifest, grid, random):
     write_json(
         folder / "config.json",
         {
-            "run_key": "3f9a1c" * 10 + "abcd",
+            "run_key": RUN_KEY,
             "dataset_digest": manifest.digest,
             "dataset_name": manifest.name,
             "class_names": list(manifest.class_names),
@@ -138,15 +141,17 @@ def _write_model(folder, manifest, grid, random):
             },
             "generator_parameters": 165_433,
             "discriminator_parameters": 41_002,
-            "train_seconds": 221.4,
-            "environment": {
-                "python": "3.11.7",
-                "torch": "2.13.0+cpu",
-                "processor": "A Processor (R) 2.10GHz",
-                "threads": 2,
-                "device": "cpu",
-                "git_commit": "0123456789abcdef0123456789abcdef01234567",
-            },
+        },
+    )
+    write_json(
+        run_folder(folder.parents[1] / "runs", RUN_KEY) / "environment.json",
+        {
+            "python": "3.11.7",
+            "torch": "2.13.0+cpu",
+            "processor": "A Processor (R) 2.10GHz",
+            "threads": 2,
+            "device": "cpu",
+            "git_commit": "0123456789abcdef0123456789abcdef01234567",
         },
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from models.configuration import DiscriminatorConfig, GeneratorConfig
 from pipeline.data.shards.reader import Dataset, open_dataset
-from pipeline.runs.session import Session, SessionPaths, run_session
+from pipeline.runs.train import run_training
 from pipeline.tracking.jsonl import JsonlTracker
 from pipeline.training.settings import RuntimeSettings, TrainSettings
 
@@ -45,15 +45,15 @@ def run(digits: Dataset, tmp_path: Path) -> Callable[..., Path]:
 
     def run(folder: str = "a", restart: bool = False, **changes: object) -> Path:
         out = tmp_path / folder / "model"
-        session = Session(
-            settings=replace(TINY, **changes),
-            dataset=digits,
-            paths=SessionPaths(runs_dir=tmp_path / folder / "runs", out=out),
-            runtime=RUNTIME,
+        run_training(
+            replace(TINY, **changes),
+            digits,
+            RUNTIME,
+            runs_dir=tmp_path / folder / "runs",
+            out=out,
             open_tracker=lambda run_dir, run_key: JsonlTracker(run_dir),
             restart=restart,
         )
-        run_session(session)
         return out
 
     return run

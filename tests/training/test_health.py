@@ -7,7 +7,7 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.runs.checkpoints import Checkpoints
-from pipeline.runs.run_output import RunOutputs
+from pipeline.runs.outputs import RunOutputs
 from pipeline.tracking.tracker import Tracker
 from pipeline.training import loop
 from pipeline.training.health import COLLAPSE_REPORTS, CollapseDetector

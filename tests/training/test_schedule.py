@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.runs.run_key import run_identity, run_key
+from pipeline.runs.run_folder import run_identity, run_key
 from pipeline.training.schedule import learning_rates_at
 from pipeline.training.settings import TrainSettings
 from tests.support.tiny_run import TINY

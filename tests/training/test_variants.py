@@ -18,7 +18,7 @@ from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.reader import Dataset, open_dataset
 from pipeline.data.sources.select import open_source
 from pipeline.runs.checkpoints import Checkpoints
-from pipeline.runs.run_output import RunOutputs
+from pipeline.runs.outputs import RunOutputs
 from pipeline.runs.settings import train_settings
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.loop import Summary, train

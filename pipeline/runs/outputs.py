@@ -1,12 +1,20 @@
-"""What a run leaves in its folder: checkpoints, snapshots, sample grids and status reports."""
+"""What a run writes: to its folder and the tracker while it trains, and the export at its end."""
 
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
+from models.discriminator import Discriminator
 from models.generator import Generator
 from pipeline.evaluation.sample_grid import write_sample_grid
 from pipeline.runs.checkpoints import Checkpoints
+from pipeline.storage.atomic import atomic_write, write_json, write_text
+from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.tracking.tracker import Tracker
 from pipeline.training.settings import TrainSettings
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
@@ -66,20 +74,21 @@ class RunOutputs:
     def write_snapshots(self, state: TrainState) -> None:
         """Writes the averaged and the raw generator and a sample grid of the averaged one."""
         nimg, seed = state.nimg, self._settings.seed
-        if not self.snapshot_path(nimg, ema=False).exists():  # written again it would be the same
+        if not snapshot_path(self._run_dir, nimg, ema=False).exists():
             write_snapshot(
-                self.snapshot_path(nimg, ema=False),
+                snapshot_path(self._run_dir, nimg, ema=False),
                 self._prepare(state.G, nimg),
                 {**self._metadata, "nimg": nimg, "ema": False},
             )
-        if self.snapshot_path(nimg, ema=True).exists():
+        if snapshot_path(self._run_dir, nimg, ema=True).exists():
             return
         held, self._for_sampling = self._for_sampling, None
         G = held[1] if held is not None and held[0] == nimg else self._prepare(state.G_ema, nimg)
-        write_sample_grid(self.grid_path(nimg), G, seed)
-        self._tracker.image("samples", self.grid_path(nimg), nimg)
+        grid = self._run_dir / "samples" / f"samples-{nimg:09d}.png"
+        write_sample_grid(grid, G, seed)
+        self._tracker.image("samples", grid, nimg)
         write_snapshot(
-            self.snapshot_path(nimg, ema=True),
+            snapshot_path(self._run_dir, nimg, ema=True),
             G,
             {
                 **self._metadata,
@@ -88,14 +97,61 @@ class RunOutputs:
             },
         )
 
-    def snapshot_path(self, nimg: int, ema: bool) -> Path:
-        """`snapshots/generator-<nimg>.safetensors`, or `generator-raw-...` without averaging."""
-        kind = "generator" if ema else "generator-raw"
-        return self._run_dir / "snapshots" / f"{kind}-{nimg:09d}.safetensors"
-
-    def grid_path(self, nimg: int) -> Path:
-        """`samples/samples-<nimg>.png`."""
-        return self._run_dir / "samples" / f"samples-{nimg:09d}.png"
-
     def _prepare(self, G: Generator, nimg: int) -> Generator:
         return prepare_for_sampling(G, self._settings.seed, nimg, self._settings.batch)
+
+
+def snapshot_path(run_dir: Path, nimg: int, ema: bool) -> Path:
+    """`snapshots/generator-<nimg>.safetensors`, or `generator-raw-...` without averaging."""
+    kind = "generator" if ema else "generator-raw"
+    return run_dir / "snapshots" / f"{kind}-{nimg:09d}.safetensors"
+
+
+def is_finished(run_dir: Path, total_nimg: int) -> bool:
+    """Whether the folder has all that a run of `total_nimg` images exports."""
+    if not all(snapshot_path(run_dir, total_nimg, ema).exists() for ema in (True, False)):
+        return False
+    statistics = run_dir / STATS_NAME
+    return statistics.exists() and any(
+        record.nimg == total_nimg for record in read_stats(statistics, total_nimg)[0]
+    )
+
+
+def export_run(
+    run_dir: Path, settings: TrainSettings, metadata: Mapping[str, Any], out: Path
+) -> None:
+    """Writes snapshots, statistics, sample grids and `config.json`, this last, to `out`.
+
+    Only what is not beyond `settings.total_nimg` is taken. The same run is exported byte for byte
+    the same wherever and whenever: host, time and commit are in the run folder and in MLflow.
+    """
+    nimg = settings.total_nimg
+    out.mkdir(parents=True, exist_ok=True)
+    for ema, name in ((True, "generator"), (False, "generator-raw")):
+        _copy(snapshot_path(run_dir, nimg, ema), out / f"{name}.safetensors")
+    statistics, images = read_stats(run_dir / STATS_NAME, up_to_nimg=nimg)
+    lines = [record.to_line() for record in statistics] + [image.to_line() for image in images]
+    write_text(out / STATS_NAME, "".join(lines))
+    for image in images:
+        _copy(run_dir / image.path, out / image.path)
+    with torch.device("meta"):  # shapes alone, to count them
+        G, D = Generator(settings.generator), Discriminator(settings.discriminator)
+    write_json(
+        out / "config.json",
+        {
+            **metadata,
+            "nimg": nimg,
+            "settings": asdict(settings),
+            "generator_parameters": _num_parameters(G),
+            "discriminator_parameters": _num_parameters(D),
+        },
+    )
+
+
+def _num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
