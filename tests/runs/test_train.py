@@ -99,6 +99,7 @@ def test_checkpoint_of_another_configuration_is_refused(run, tmp_path):
     run("b", g_lr=1e-4)
     mine = next((tmp_path / "a" / "runs").iterdir()) / "checkpoints"
     theirs = next((tmp_path / "b" / "runs").iterdir()) / "checkpoints"
+    shutil.rmtree(mine.parent / "snapshots")  # a finished run is exported without its checkpoints
     shutil.rmtree(mine)
     shutil.copytree(theirs, mine)
     with pytest.raises(UserError, match=r"belongs to run .* another configuration"):
