@@ -75,24 +75,24 @@ class DataSection(Section):
     resolution: Literal[32, 64, 128] = Field(32, description="side of the square images, pixels")
     channels: Literal[1, 3] = Field(1, description="1 (grey) or 3 (RGB)")
     resize: Literal["bicubic", "lanczos", "box"] = Field(
-        "bicubic", description="filter, antialiased; bicubic is the quick one"
+        "bicubic", description="antialiased filter"
     )
     crop: Literal["center", "long-edge"] = Field(
         "center",
-        description="largest square: from the middle, or from where along the long edge a hash of "
-        "the key says",
+        description="the largest square: the middle one, or one along the long edge, chosen by a "
+        "hash of the key",
     )
     background: str = Field(
         "white",
         pattern=r"^(white|black|#[0-9a-fA-F]{6})$",
-        description="seen through transparent pixels: white, black or #rrggbb",
+        description="colour behind transparent pixels: white, black or #rrggbb",
     )
     heldout_fraction: Float = Field(
         0.2, ge=0.0, lt=1.0, description="share held out of training, by a hash of the key"
     )
     shard_rows: int = Field(16384, ge=1, description="most images in one shard")
     max_rejected_fraction: Float = Field(
-        0.01, ge=0.0, lt=1.0, description="share of unusable images above which there are no shards"
+        0.01, ge=0.0, lt=1.0, description="share of unusable images above which the stage fails"
     )
 
 
@@ -192,7 +192,7 @@ class ModelSection(Section):
         None, description="spectral normalisation of the class tables too; known to harm G"
     )
     cbn_initialization: CbnInitialization | None = Field(
-        None, description="class tables at first: gain 1 and bias 0, or drawn around them"
+        None, description="initial class tables: gain 1 and bias 0, or drawn around them"
     )
     initialization: Initialization | None = Field(None, description="initial weights")
     bn_statistics: BnStatistics | None = Field(
