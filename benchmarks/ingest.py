@@ -92,7 +92,7 @@ def measure(files: list[bytes], repeats: int) -> dict[str, float]:
             for name, way in ways.items():
                 rate = _rate(lambda way=way: [way(file) for file in files], len(files))  # type: ignore[misc]
                 rates[name] += [rate] if repeat else []
-            task.receipt.unlink(missing_ok=True)
+            task.done_marker.unlink(missing_ok=True)
             rate = _rate(lambda: make_shard(task), len(files))
             rates["shard"] += [rate] if repeat else []
     result = {f"{name}_images_per_s_core": statistics.median(r) for name, r in rates.items()}
@@ -118,7 +118,7 @@ def _task(files: list[bytes], folder: Path) -> ShardTask:
     return ShardTask(
         split="train",
         path=folder / "train-00000.arrow",
-        receipt=folder / "train-00000.json",
+        done_marker=folder / "train-00000.json",
         items=source.items,
         read=source.read,
         origin=source.origin,

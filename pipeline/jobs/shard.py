@@ -9,8 +9,8 @@ from pipeline.config.params import Params
 from pipeline.config.schema import RuntimeSection
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.executors import Executor, process_executor
 from pipeline.data.ingest.preprocessing import Preprocessing
-from pipeline.data.ingest.workers import Runner, run_in_processes
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.upload import open_destination, upload_shards
 from pipeline.data.shards.verify import verify_shards
@@ -49,7 +49,7 @@ def make_shards(params: Params, out: Path, upload_to: str | None) -> None:
         heldout_fraction=data.heldout_fraction,
         shard_rows=data.shard_rows,
         max_rejected_fraction=data.max_rejected_fraction,
-        run=_runner(params.runtime),
+        executor=_executor(params.runtime),
     )
     shutil.rmtree(cache, ignore_errors=True)
     _print_summary(manifest, out)
@@ -72,14 +72,14 @@ def verify(folder: str) -> None:
     print(f"{folder}: {manifest.rows} images intact, digest {manifest.digest[:12]}")
 
 
-def _runner(runtime: RuntimeSection) -> Runner:
+def _executor(runtime: RuntimeSection) -> Executor:
     on_ray = runtime.launcher == "auto" and "RAY_ADDRESS" in os.environ
     if runtime.launcher == "ray" or on_ray:
         # Here, not above: it takes seconds to import.
-        from pipeline.distributed.ray.ingest import run_in_ray
+        from pipeline.distributed.ray.ingest import ray_executor
 
-        return run_in_ray(runtime.join_timeout_s)
-    return run_in_processes(runtime.ingest_workers)
+        return ray_executor(runtime.join_timeout_s)
+    return process_executor(runtime.ingest_workers)
 
 
 def _print_summary(manifest: Manifest, out: Path) -> None:

@@ -1,6 +1,6 @@
 """Writes a source's images as a folder of shards that appears whole or not at all.
 
-Until then the shards lie in `<out>.tmp`, from where an ingest that was killed takes what it has.
+Until then the shards lie in `<out>.tmp`; after a kill the same command continues from there.
 """
 
 import dataclasses
@@ -12,21 +12,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
 from pipeline.core.errors import UserError
-from pipeline.data.ingest.outcome import make_observations, make_splits
+from pipeline.data.ingest.data_checks import (
+    Rejected,
+    check_rejected,
+    make_observations,
+    require_training_images,
+)
+from pipeline.data.ingest.executors import Executor, run_serially
 from pipeline.data.ingest.plan import plan_shards
 from pipeline.data.ingest.preprocessing import VERSIONS, Preprocessing
-from pipeline.data.ingest.rejects import Rejected, check_rejected
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask
-from pipeline.data.ingest.workers import Runner, run_here
 from pipeline.data.shards.manifest import (
     FORMAT_VERSION,
     LIST_FILES,
     MANIFEST_FILE,
     SHARD_FILE,
+    SPLITS,
     Manifest,
     Split,
     identity_digest,
@@ -37,7 +43,7 @@ from pipeline.storage.atomic import write_text
 from pipeline.storage.disk_space import explain_full_folder
 from pipeline.storage.locks import LockedError, locked
 
-_ROOM = "free some and run the same command to go on, or choose another --out"
+_CURE = "free some and run the same command to go on, or choose another --out"
 
 
 def write_dataset(
@@ -48,24 +54,24 @@ def write_dataset(
     heldout_fraction: float,
     shard_rows: int,
     max_rejected_fraction: float = 0.01,
-    run: Runner = run_here,
+    executor: Executor = run_serially,
 ) -> Manifest:
     """Writes shards of at most `shard_rows` images, then the manifest, to the folder `out`.
 
     Images that cannot be decoded are listed in `rejected.jsonl`, ones with equal pixels in
-    `duplicates.jsonl`. The bytes do not depend on `run`. An earlier folder of shards is replaced at
-    the end. Raises UserError where `out` holds anything else, where more than
+    `duplicates.jsonl`. The bytes do not depend on `executor`. An earlier folder of shards is
+    replaced at the end. Raises UserError where `out` holds anything else, where more than
     `max_rejected_fraction` of the images are rejected, and where a class has no image to train on.
     """
     _check_replaceable(out)
     staging = out.with_name(out.name + ".tmp")
-    with _held(staging), explain_full_folder(staging, _ROOM):
-        folder, receipts = staging / "shards", staging / "receipts"
+    with _held(staging), explain_full_folder(staging, _CURE):
+        folder, markers = staging / "shards", staging / "done"
         folder.mkdir(exist_ok=True)
-        receipts.mkdir(exist_ok=True)
-        tasks = plan_shards(source, preprocessing, folder, receipts, heldout_fraction, shard_rows)
-        _remove_strangers(staging, tasks)
-        results = _run(tasks, run)
+        markers.mkdir(exist_ok=True)
+        tasks = plan_shards(source, preprocessing, folder, markers, heldout_fraction, shard_rows)
+        _remove_stale_files(staging, tasks)
+        results = _run(tasks, executor)
         rejected = [
             Rejected(key=task.items.keys[position], reason=reason)
             for task, result in zip(tasks, results, strict=True)
@@ -75,10 +81,10 @@ def write_dataset(
         check_rejected(
             rejected, len(source.items), max_rejected_fraction, staging / "rejected.jsonl"
         )
-        splits = make_splits(source, tasks, results, heldout_fraction)
-        observations, doubles = make_observations(source, tasks, results, rejected)
+        splits = _splits(source, tasks, results, heldout_fraction)
+        observations, duplicates = make_observations(source, tasks, results, rejected)
         _write_lines(folder / "rejected.jsonl", [dataclasses.asdict(r) for r in rejected])
-        _write_lines(folder / "duplicates.jsonl", doubles)
+        _write_lines(folder / "duplicates.jsonl", duplicates)
         manifest = _manifest(source, preprocessing, splits, heldout_fraction, observations)
         write_manifest(folder, manifest)
         if out.exists():
@@ -102,8 +108,8 @@ def _held(staging: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                # Of a failure that completed no shard nothing is worth keeping.
-                if staging.exists() and not any((staging / "receipts").glob("*")):
+                # Nothing worth keeping unless a shard is complete.
+                if staging.exists() and not any((staging / "done").glob("*")):
                     shutil.rmtree(staging)
     except LockedError as holder:
         raise UserError(
@@ -111,24 +117,48 @@ def _held(staging: Path) -> Iterator[None]:
         ) from None
 
 
-def _remove_strangers(staging: Path, tasks: Sequence[ShardTask]) -> None:
-    """What an ingest of other images has left."""
-    known = {path for task in tasks for path in (task.path, task.receipt)}
-    known |= {(staging / name).absolute() for name in ("lock", "shards", "receipts")}
-    for path in [*staging.iterdir(), *staging.glob("shards/*"), *staging.glob("receipts/*")]:
+def _remove_stale_files(staging: Path, tasks: Sequence[ShardTask]) -> None:
+    """Removes files of an ingest of other images."""
+    known = {path for task in tasks for path in (task.path, task.done_marker)}
+    known |= {(staging / name).absolute() for name in ("lock", "shards", "done")}
+    for path in [*staging.iterdir(), *staging.glob("shards/*"), *staging.glob("done/*")]:
         if path.absolute() not in known:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _run(tasks: Sequence[ShardTask], run: Runner) -> list[ShardResult]:
+def _run(tasks: Sequence[ShardTask], executor: Executor) -> list[ShardResult]:
     """The results in the order of the tasks, with a bar on a terminal."""
     sizes = {task.path.name: len(task.items) for task in tasks}
     found: dict[str, ShardResult] = {}
     with tqdm(total=sum(sizes.values()), unit=" images", disable=None) as bar:
-        for result in run(tasks):
+        for result in executor(tasks):
             found[result.file] = result
             bar.update(sizes[result.file])
     return [found[task.path.name] for task in tasks]
+
+
+def _splits(
+    source: Source,
+    tasks: Sequence[ShardTask],
+    results: Sequence[ShardResult],
+    heldout_fraction: float,
+) -> dict[str, Split]:
+    """The splits of the manifest; raises UserError for a class without an image to train on."""
+    splits = {}
+    for name in SPLITS:
+        own = [r for task, r in zip(tasks, results, strict=True) if task.split == name]
+        counts = np.zeros(len(source.class_names), np.int64)
+        for result in own:
+            counts += result.class_counts
+        splits[name] = Split(
+            rows=int(counts.sum()),
+            class_counts=tuple(counts.tolist()),
+            shards=tuple(result.entry for result in own if result.entry is not None),
+        )
+    require_training_images(
+        source.class_names, np.array(splits["train"].class_counts), heldout_fraction
+    )
+    return splits
 
 
 def _manifest(

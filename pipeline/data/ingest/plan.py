@@ -1,33 +1,31 @@
-"""Divides a source's items into shards, before any of them is decoded."""
+"""Splits a source's items into training and held-out shards, before any is decoded."""
 
-from collections.abc import Sequence
+import hashlib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.core.errors import UserError
+from pipeline.data.ingest.data_checks import require_training_images
 from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.ingest.shard_task import ShardTask
-from pipeline.data.ingest.split import is_heldout
 from pipeline.data.shards.manifest import SPLITS
 from pipeline.data.sources.source import Source
 
 _MAX_SHARD_BYTES = 2**28
-"""Pixels of one shard: what a worker holds in memory while its shard fills."""
+"""Largest size of a shard's pixels, which a worker holds in memory."""
 
 
 def plan_shards(
     source: Source,
     preprocessing: Preprocessing,
     folder: Path,
-    receipts: Path,
+    markers: Path,
     heldout_fraction: float,
     shard_rows: int,
 ) -> list[ShardTask]:
-    """The tasks of the splits in turn: each takes the next items of its split.
+    """The tasks of `train`, then of `heldout`, each of the next items of its split.
 
-    Shards will be written to `folder`, and of each a receipt to `receipts`. Raises UserError for a
+    They write shards to `folder` and a done marker of each to `markers`. Raises UserError for a
     class without an item to train on.
     """
     row_bytes = preprocessing.resolution**2 * preprocessing.channels
@@ -45,7 +43,7 @@ def plan_shards(
                 ShardTask(
                     split=split,
                     path=(folder / f"{name}.arrow").absolute(),
-                    receipt=(receipts / f"{name}.json").absolute(),
+                    done_marker=(markers / f"{name}.json").absolute(),
                     items=source.items.take(rows[start : start + max_rows]),
                     read=source.read,
                     origin=source.origin,
@@ -56,14 +54,10 @@ def plan_shards(
     return tasks
 
 
-def require_training_images(
-    class_names: Sequence[str], counts: npt.NDArray[np.int64], heldout_fraction: float
-) -> None:
-    """Raises UserError for the first class of which there are none."""
-    for name, count in zip(class_names, counts.tolist(), strict=True):
-        if count == 0:
-            raise UserError(
-                f"class {name!r} has no image left to train on at data.heldout_fraction "
-                f"{heldout_fraction}; add images, lower the fraction, raise data.limit or leave it "
-                "out of data.classes"
-            )
+def is_heldout(key: str, fraction: float) -> bool:
+    """Whether the image of this key is held out: its hash lies in the first `fraction` of all.
+
+    It depends on the key alone. A larger fraction holds out all that a smaller one did.
+    """
+    digest = hashlib.blake2b(key.encode(), digest_size=8, person=b"sagan-heldout").digest()
+    return int.from_bytes(digest, "big") < int(fraction * 2**64)

@@ -1,9 +1,10 @@
-"""One shard's share of the work: a fixed range of items becomes one file, in any process.
+"""Makes one shard file of a fixed range of items, in any process.
 
 The range is fixed before anything is decoded: an item that is rejected makes its shard shorter and
-leaves all others as they are.
+leaves the others unchanged.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.ingest.observation import Seen, observe
 from pipeline.data.ingest.preprocessing import (
     VERSIONS,
     Preprocessing,
@@ -27,26 +27,28 @@ from pipeline.data.sources.source import Items, Reader, Unreadable
 from pipeline.storage.atomic import atomic_write, write_json
 from pipeline.storage.digest import digest_json, sha256_file
 
+_CELLS = 8
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardTask:
-    """What one shard is made of; it can be sent to another process."""
+    """Inputs of one shard; can be pickled."""
 
     split: str
     """`train` or `heldout`."""
     path: Path
-    """The shard's file to be."""
-    receipt: Path
-    """File that says, once the shard is whole, what was made of what."""
+    """The shard's file."""
+    done_marker: Path
+    """JSON file with the result, written when the shard is complete."""
     items: Items
     read: Reader
     origin: Mapping[str, Any]
-    """The source's."""
+    """That of the source."""
     preprocessing: Preprocessing
     num_classes: int
 
     def digest(self) -> str:
-        """Of all that decides the shard's content, as far as is known without reading it."""
+        """Digest of all that decides the shard's content, except the images' own bytes."""
         return digest_json(
             {
                 "keys": list(self.items.keys),
@@ -61,31 +63,67 @@ class ShardTask:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShardStats:
+    """Statistics of the N images of a shard, which add up over shards."""
+
+    hashes: npt.NDArray[np.uint64]
+    """[N], the first 8 bytes of the SHA-256 of each image's pixels."""
+    num_enlarged: int
+    """Originals with a side shorter than the shard's."""
+    num_flat: int
+    """Images of one colour."""
+    cell_sums: npt.NDArray[np.float64]
+    """[cells], sum of the images' means in each cell of an 8x8 grid, in grey levels."""
+    cell_squares: npt.NDArray[np.float64]
+    """[cells], sum of their squares."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As values of JSON."""
+        return {
+            "hashes": self.hashes.astype("<u8").tobytes().hex(),
+            "num_enlarged": self.num_enlarged,
+            "num_flat": self.num_flat,
+            "cell_sums": self.cell_sums.tolist(),
+            "cell_squares": self.cell_squares.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "ShardStats":
+        """The inverse of `to_json`."""
+        return cls(
+            hashes=np.frombuffer(bytes.fromhex(content["hashes"]), "<u8").astype(np.uint64),
+            num_enlarged=content["num_enlarged"],
+            num_flat=content["num_flat"],
+            cell_sums=np.array(content["cell_sums"], np.float64),
+            cell_squares=np.array(content["cell_squares"], np.float64),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ShardResult:
-    """What became of a task."""
+    """Outcome of a task."""
 
     file: str
     entry: ShardEntry | None
-    """None when every item was rejected: then there is no file."""
+    """None when every item was rejected; then there is no file."""
     class_counts: list[int]
     rejected: list[tuple[int, str]]
     """Positions in the task's items, in order, and reasons."""
-    seen: Seen
+    stats: ShardStats
 
 
 def make_shard(task: ShardTask) -> ShardResult:
-    """Makes the shard, or takes it as it is when an earlier attempt has completed it."""
+    """Makes the shard, unless an earlier attempt has completed it."""
     digest = task.digest()
     result = _completed(task, digest)
     if result is None:
         result = _make(task)
-        write_json(task.receipt, {"task": digest, **_plain(result)})
+        write_json(task.done_marker, {"task": digest, **_to_json(result)})
     return result
 
 
 def _make(task: ShardTask) -> ShardResult:
     R, C = task.preprocessing.resolution, task.preprocessing.channels
-    # Memory that no row has touched yet costs nothing.
     images = np.empty((len(task.items), R, R, C), np.uint8)
     accepted: list[int] = []
     rejected: list[tuple[int, str]] = []
@@ -111,7 +149,7 @@ def _make(task: ShardTask) -> ShardResult:
         entry=_write(task.path, images, kept) if accepted else None,
         class_counts=np.bincount(kept.labels, minlength=task.num_classes).tolist(),
         rejected=rejected,
-        seen=observe(images, num_enlarged),
+        stats=shard_stats(images, num_enlarged),
     )
 
 
@@ -124,7 +162,7 @@ def _write(path: Path, images: npt.NDArray[np.uint8], items: Items) -> ShardEntr
 
 def _completed(task: ShardTask, digest: str) -> ShardResult | None:
     try:
-        content = json.loads(task.receipt.read_bytes())
+        content = json.loads(task.done_marker.read_bytes())
         if content["task"] != digest:
             return None
         entry = None if content["entry"] is None else ShardEntry(**content["entry"])
@@ -135,16 +173,43 @@ def _completed(task: ShardTask, digest: str) -> ShardResult | None:
             entry=entry,
             class_counts=content["class_counts"],
             rejected=[(position, reason) for position, reason in content["rejected"]],
-            seen=Seen.from_plain(content["seen"]),
+            stats=ShardStats.from_json(content["stats"]),
         )
     except (OSError, ValueError, LookupError, TypeError):
-        return None  # whatever is not whole is made anew
+        return None  # incomplete or damaged: made anew
 
 
-def _plain(result: ShardResult) -> dict[str, Any]:
+def _to_json(result: ShardResult) -> dict[str, Any]:
     return {
         "entry": None if result.entry is None else asdict(result.entry),
         "class_counts": result.class_counts,
         "rejected": result.rejected,
-        "seen": result.seen.plain(),
+        "stats": result.stats.to_json(),
     }
+
+
+def shard_stats(images: npt.NDArray[np.uint8], num_enlarged: int) -> ShardStats:
+    """Statistics of uint8 [N, R, R, C]."""
+    N, R, C = *images.shape[:2], images.shape[3]
+    cells = min(_CELLS, R)
+    side = R // cells
+    sums = np.zeros(cells * cells)
+    squares = np.zeros(cells * cells)
+    hashes = np.empty(N, np.uint64)
+    num_flat = 0
+    for index, image in enumerate(images):
+        hashes[index] = int.from_bytes(hashlib.sha256(image).digest()[:8], "little")
+        inner = image[: side * cells, : side * cells].reshape(cells, side, cells * side * C)
+        columns = inner.sum(axis=1, dtype=np.uint32).reshape(cells, cells, side * C)
+        grey = columns.sum(axis=2).ravel() / (side * side * C)
+        # Cheaper first: an image of one colour has equal cells.
+        num_flat += bool(np.ptp(grey) == 0 and (image == image[0, 0]).all())
+        sums += grey
+        squares += grey**2
+    return ShardStats(
+        hashes=hashes,
+        num_enlarged=num_enlarged,
+        num_flat=num_flat,
+        cell_sums=sums,
+        cell_squares=squares,
+    )

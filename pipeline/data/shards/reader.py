@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError
-from pipeline.data.shards.checked_files import CheckedFiles
 from pipeline.data.shards.manifest import Manifest, Split, read_manifest
 from pipeline.data.shards.open_shards import OpenShards, ShardFiles
 from pipeline.data.shards.shard_file import Shard
+from pipeline.data.shards.verify import CheckedFiles
 
 
 class Rows:

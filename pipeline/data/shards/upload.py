@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import UserError
-from pipeline.data.shards.checked_files import CheckedFiles
 from pipeline.data.shards.manifest import MANIFEST_FILE, ShardEntry, read_manifest
 from pipeline.data.shards.streaming import fetch_manifest
+from pipeline.data.shards.verify import CheckedFiles
 from pipeline.storage.s3 import S3Folder
 
 _NUM_THREADS = 4

@@ -1,4 +1,4 @@
-"""Images that are in memory already."""
+"""A source of images in memory."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError
-from pipeline.data.sources.files import Entry, Place, list_files
+from pipeline.data.sources.files import Directory, Entry, list_files
 from pipeline.data.sources.source import Items, Source
 from pipeline.storage.atomic import atomic_write
 
@@ -33,17 +33,17 @@ class CifarArchive:
 
     url: str
     md5: str
-    """Of the archive, as its page says."""
+    """MD5 of the archive, from its page."""
     folder: str
-    """Its only folder."""
+    """The folder in it."""
     batches: tuple[str, ...]
     """Files of training images."""
     meta: str
-    """File of the names of classes."""
+    """File with the classes' names."""
     labels: str
-    """Key of the labels that the classes are, unless another is asked for."""
+    """Default key of the labels."""
     names: str
-    """Of a key of labels, the key of its names in the meta file."""
+    """Key of those labels' names in the meta file."""
 
 
 ARCHIVES = {
@@ -86,9 +86,11 @@ def open_cifar(kind: str, path: str, label_column: str | None, cache: Path | Non
             raise UserError(f"data.path: {path} lacks {', '.join(missing)}; {expected}")
         name = packed[0] if missing else ""
         known = [e for e in listing.entries if e.name == name or e.name.startswith(prefix)]
-        read = _CifarReader(listing.place, kind, name, prefix, tuple(known))
+        read = _CifarReader(listing.directory, kind, name, prefix, tuple(known))
     else:
-        read = _CifarReader(listing.place, kind, names[0], f"{archive.folder}/", listing.entries)
+        read = _CifarReader(
+            listing.directory, kind, names[0], f"{archive.folder}/", listing.entries
+        )
 
     labels_key = label_column or archive.labels
     class_names = _class_names(read, archive, labels_key)
@@ -135,7 +137,7 @@ def download_archive(archive: CifarArchive, folder: Path) -> Path:
                     digest.update(block)
                     file.write(block)
                 if digest.hexdigest() != archive.md5:
-                    raise UserError(f"what {archive.url} sent is not the published archive")
+                    raise UserError(f"the file at {archive.url} is not the published archive")
         except OSError as error:
             reason = getattr(error, "reason", None) or error.strerror or error
             raise UserError(
@@ -147,14 +149,14 @@ def download_archive(archive: CifarArchive, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class _CifarReader:
-    place: Place
+    directory: Directory
     kind: str
     packed: str
-    """Name of the archive in the place; empty: its files are there."""
+    """Name of the archive in the directory; empty where it is unpacked."""
     prefix: str
-    """Before the names of its files, in the archive or in the place."""
+    """Prefix of the names of its files, in the archive or in the directory."""
     state: tuple[Entry, ...]
-    """Of the files: of others nothing may be remembered."""
+    """The files' sizes and times: part of the key of the caches below."""
 
     def __call__(self, items: Items) -> Iterator[npt.NDArray[np.uint8]]:
         batches = ARCHIVES[self.kind].batches
@@ -166,38 +168,38 @@ class _CifarReader:
         """uint8 [N, 3, 32, 32]."""
         data = self.batch(batch).get(b"data")
         if not isinstance(data, np.ndarray) or data.shape[1:] != (3 * _SIDE * _SIDE,):
-            raise _damaged(self.place.address, batch, "its data are no images of 32x32 pixels")
+            raise _damaged(self.directory.address, batch, "its data are no images of 32x32 pixels")
         return data.reshape(-1, 3, _SIDE, _SIDE)
 
     def batch(self, name: str) -> dict[bytes, Any]:
-        """What a file of the archive holds."""
+        """The content of a file of the archive."""
         return _read_batch(self, name)
 
 
-# A worker asks for image after image of the same batches.
+# A worker reads one image after another of the same batches.
 @functools.lru_cache(maxsize=6)
 def _read_batch(reader: _CifarReader, name: str) -> dict[bytes, Any]:
     try:
         if reader.packed:
             content = _unpacked(reader)[reader.prefix + name]
         else:
-            content = reader.place.path(reader.prefix + name).read_bytes()
+            content = reader.directory.path(reader.prefix + name).read_bytes()
         return read_pickle(content)
     except KeyError:
-        raise _damaged(reader.place.address, name, "it is not in the archive") from None
+        raise _damaged(reader.directory.address, name, "it is not in the archive") from None
     except (OSError, pickle.UnpicklingError) as error:
-        raise _damaged(reader.place.address, name, str(error)) from None
+        raise _damaged(reader.directory.address, name, str(error)) from None
 
 
 @functools.lru_cache(maxsize=1)
 def _unpacked(reader: _CifarReader) -> dict[str, bytes]:
-    path = reader.place.path(reader.packed)
+    path = reader.directory.path(reader.packed)
     try:
         with tarfile.open(path) as archive:  # of any compression
             files = [member for member in archive if member.isfile()]
             return {m.name: f.read() for m in files if (f := archive.extractfile(m)) is not None}
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise _damaged(reader.place.address, reader.packed, str(error)) from None
+        raise _damaged(reader.directory.address, reader.packed, str(error)) from None
 
 
 def _class_names(read: _CifarReader, archive: CifarArchive, labels_key: str) -> tuple[str, ...]:
@@ -215,9 +217,9 @@ def _class_names(read: _CifarReader, archive: CifarArchive, labels_key: str) -> 
     return tuple(name.decode("utf-8", "backslashreplace") for name in names)
 
 
-def _damaged(place: str, file: str, reason: str) -> UserError:
+def _damaged(address: str, file: str, reason: str) -> UserError:
     reason = " ".join(reason.split())
-    return UserError(f"data.path: {file} of {place} is not as published: {reason}; fetch it anew")
+    return UserError(f"data.path: {file} of {address} is not as published: {reason}; fetch it anew")
 
 
 def read_pickle(content: bytes) -> dict[bytes, Any]:

@@ -5,12 +5,12 @@ import numpy as np
 from pipeline.data.sources.arrays import array_source
 from pipeline.data.sources.source import Source
 
-_BRIGHTEST = 16  # values are counts of ink in 4x4 blocks: 0 to 16
+_BRIGHTEST = 16  # values count the inked pixels of 4x4 blocks
 
 
 def open_digits() -> Source:
     """The digits "0" to "9", bright on black, 8x8 pixels."""
-    import sklearn  # here, for it takes a second that other sources need not wait
+    import sklearn  # here: the import takes a second, which other sources do not need
     from sklearn.datasets import load_digits
 
     digits = load_digits()

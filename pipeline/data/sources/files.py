@@ -1,8 +1,9 @@
-"""Files of a source, on this machine or in S3: listed, read, or brought here whole."""
+"""Lists, reads and downloads the files of a source, on this machine or in S3."""
 
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from pipeline.storage.s3 import S3Folder
 from pipeline.storage.s3_address import parse_s3_address
 
 _NUM_REQUESTS = 16
-"""Small objects asked for at a time: S3 takes tens of milliseconds for the first byte of each."""
+"""Concurrent requests for small objects: S3 takes tens of milliseconds for each first byte."""
 _CLUTTER = {"Thumbs.db", "desktop.ini"}
+# `train-00000-of-00005.parquet`, `train/0001.tar`, `imagenet-train-000000.tar`
+_TRAIN = re.compile(r"(^|[/_.-])train(ing)?([/_.-]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +28,32 @@ class Entry:
     """One file."""
 
     name: str
-    """Below its place, with `/`."""
+    """Path relative to its directory, with `/`."""
     bytes: int
-    """Its size; -1 for a link to nothing."""
+    """Size; -1 for a broken link."""
     mtime_ns: int
-    """When it was last changed; 0 in S3, which does not say."""
+    """Time of the last change; 0 in S3, which does not list it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A folder, on this machine or in S3."""
+class Directory:
+    """A directory, on this machine or in S3."""
 
     address: str
     """An absolute path, or `s3://bucket/prefix`."""
     cache: Path | None
-    """Folder for what has to be brought here; needed in S3 alone."""
+    """Folder for downloads; required for S3."""
 
     @property
     def is_remote(self) -> bool:
         return self.address.startswith("s3://")
 
     def path(self, name: str) -> Path:
-        """The file on this machine; one of S3's is brought here first, once for all processes."""
+        """The local file; one in S3 is downloaded first, once for all processes."""
         if not self.is_remote:
             return Path(self.address) / name
         assert self.cache is not None
-        # An object's name may be anything, `..` included; its digest is a good name for a file.
+        # An object's name may hold anything, `..` included; a digest is a safe file name.
         digest = hashlib.sha256(f"{self.address}\n{name}".encode()).hexdigest()
         path = self.cache / f"{digest[:32]}-{PurePosixPath(name).name[-40:]}"
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,7 @@ class Place:
         return path
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Whether it holds a file of this name."""
         if self.is_remote:
             return _s3_folder(self.address).head(name) is not None
         return (Path(self.address) / name).is_file()
@@ -86,21 +89,21 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is at the path that the user gave."""
+    """The files at a path that the user gave."""
 
-    place: Place
-    """The folder; of a single file, the one that it is in."""
+    directory: Directory
+    """The directory; for a single file, its parent."""
     entries: tuple[Entry, ...]
-    """Its files and those below it, by name; no hidden ones."""
+    """All files below it, sorted by name; no hidden ones."""
     folders: tuple[str, ...]
-    """Names of the folders directly in it, by name; no hidden ones."""
+    """Sorted names of the folders directly in it; no hidden ones."""
     is_file: bool
     """Whether the path is a single file."""
     hidden_folders: tuple[str, ...] = ()
     """Names of the hidden folders directly in it, on this machine."""
 
     def below(self, folder: str) -> "Listing":
-        """What is in one of its folders."""
+        """The listing of one of its folders."""
         prefix = f"{folder}/"
         entries = [
             Entry(entry.name.removeprefix(prefix), entry.bytes, entry.mtime_ns)
@@ -108,23 +111,23 @@ class Listing:
             if entry.name.startswith(prefix)
         ]
         folders = {entry.name.partition("/")[0] for entry in entries if "/" in entry.name}
-        place = Place(f"{self.place.address}/{folder}", self.place.cache)
-        return Listing(place, tuple(entries), tuple(sorted(folders)), False)
+        directory = Directory(f"{self.directory.address}/{folder}", self.directory.cache)
+        return Listing(directory, tuple(entries), tuple(sorted(folders)), False)
 
 
 def list_files(path: str, cache: Path | None, expected: str, option: str = "data.path") -> Listing:
-    """Looks at a path that the user gave as `option`, a file or folder of this machine or in S3.
+    """Lists the path that the user gave as `option`: a file or folder of this machine or in S3.
 
-    Raises UserError, which ends with what was `expected`, for what is not there or not readable.
+    Raises UserError, which ends with `expected`, where it does not exist or cannot be read.
     """
     if path.startswith("s3://"):
         if cache is None:
-            raise ValueError("a source in S3 needs a folder for what has to be brought here")
+            raise ValueError("a source in S3 needs a folder for downloads")
         return _list_objects(path, cache, expected, option)
     root = Path(path).absolute()
     try:
         if root.is_file():
-            return Listing(Place(str(root.parent), None), (_entry(root, root.name),), (), True)
+            return Listing(Directory(str(root.parent), None), (_entry(root, root.name),), (), True)
         if not root.exists():
             raise UserError(f"{option}: {path} does not exist; {expected}")
         if not root.is_dir():
@@ -140,21 +143,21 @@ def list_files(path: str, cache: Path | None, expected: str, option: str = "data
             name.encode()
         except UnicodeEncodeError:
             raise UserError(f"{option}: the name {name!a} is not UTF-8; rename it") from None
-    return Listing(Place(str(root), None), tuple(entries), folders, False, hidden)
+    return Listing(Directory(str(root), None), tuple(entries), folders, False, hidden)
 
 
 def refuse(error: OSError, option: str = "data.path") -> NoReturn:
-    """Raises UserError for a file of the source that the system does not let us read."""
+    """Raises UserError for a file of the source that cannot be read."""
     raise UserError(f"{option}: {error.filename} cannot be read ({error.strerror})") from None
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is neither hidden nor what a desktop leaves in folders."""
+    """Whether a file or folder is neither hidden nor a desktop's clutter."""
     return not name.startswith(".") and name not in _CLUTTER
 
 
 def short_name(path: str) -> str:
-    """The last part of a path or an address, for people."""
+    """The last part of a path or an address, for display."""
     return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).absolute().name
 
 
@@ -166,7 +169,7 @@ def _s3_folder(address: str) -> S3Folder:
 
 @functools.cache
 def _bucket(name: str) -> S3Folder:
-    return S3Folder(f"s3://{name}")  # a client takes a third of a second to make
+    return S3Folder(f"s3://{name}")  # creating a client takes a third of a second
 
 
 def _list_objects(path: str, cache: Path, expected: str, option: str) -> Listing:
@@ -175,7 +178,7 @@ def _list_objects(path: str, cache: Path, expected: str, option: str) -> Listing
     if address.prefix:
         found = _s3_folder(parent).head(name)
         if found is not None:
-            return Listing(Place(parent, cache), (Entry(name, found.bytes, 0),), (), True)
+            return Listing(Directory(parent, cache), (Entry(name, found.bytes, 0),), (), True)
     objects = [
         Entry(found.name, found.bytes, 0)
         for found in _s3_folder(str(address)).list()
@@ -185,13 +188,13 @@ def _list_objects(path: str, cache: Path, expected: str, option: str) -> Listing
         raise UserError(f"{option}: {address} holds no objects; {expected}")
     folders = sorted({entry.name.partition("/")[0] for entry in objects if "/" in entry.name})
     entries = sorted(objects, key=lambda entry: entry.name)
-    return Listing(Place(str(address), cache), tuple(entries), tuple(folders), False)
+    return Listing(Directory(str(address), cache), tuple(entries), tuple(folders), False)
 
 
 def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
-    if identity in above:  # a link to a folder that it is in
+    if identity in above:  # a link to one of its own parents
         return
     with os.scandir(folder) as found:
         for file in found:
@@ -223,3 +226,24 @@ def _object(folder: S3Folder, name: str) -> bytes | Unreadable:
         return folder.get(name)
     except FileNotFoundError:
         return Unreadable("is gone from S3")
+
+
+def training_files(
+    listing: Listing, path: str, suffix: str, expected: str
+) -> tuple[tuple[Entry, ...], str]:
+    """The files with `suffix` whose names contain `train`, or all where none does; and a note.
+
+    Raises UserError where there is none.
+    """
+    found = [e for e in listing.entries if e.name.lower().endswith(suffix)]
+    if not found:
+        names = ", ".join(_heads(listing)) or "nothing"
+        raise UserError(f"data.path: {path} holds {names} and no {suffix} file; {expected}")
+    chosen = [entry for entry in found if _TRAIN.search(entry.name)] or found
+    left = len(found) - len(chosen)
+    return tuple(chosen), f"passed over: {left} {suffix} files of other splits" if left else ""
+
+
+def _heads(listing: Listing) -> Sequence[str]:
+    files = [entry.name for entry in listing.entries if "/" not in entry.name]
+    return [*(f"{folder}/" for folder in listing.folders), *files][:5]

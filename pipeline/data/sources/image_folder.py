@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from pipeline.core.errors import UserError
-from pipeline.data.sources.files import Entry, Listing, Place, list_files, short_name
+from pipeline.data.sources.files import Directory, Entry, Listing, list_files, short_name
 from pipeline.data.sources.source import Items, Source, Unreadable
 
 # fmt: off
@@ -25,9 +25,9 @@ _MAX_NAMED = 3
 def open_image_folder(path: str | Path, cache: Path | None = None) -> Source:
     """The images below `path`, one class a sub-folder, classes in the order of their names.
 
-    Sub-folders of a class belong to it; hidden files and folders are passed over, and other files
-    without an image's name are items that cannot be read. Raises UserError when the folder is not
-    of that form.
+    Sub-folders of a class belong to it. Hidden files and folders are skipped; other files without
+    the suffix of an image become items that cannot be read. Raises UserError for a folder of
+    another form.
     """
     listing = list_files(str(path), cache, _EXPECTED)
     return folder_source(listing, str(path), {"kind": "folder", "path": str(path)})
@@ -71,7 +71,7 @@ def folder_source(
         name=short_name(path),
         class_names=tuple((class_names or {}).get(name, name) for name in by_class),
         items=_items(by_class),
-        read=_FolderReader(listing.place),
+        read=_FolderReader(listing.directory),
         origin=origin,
         preprocessing={},
         note=note,
@@ -80,16 +80,16 @@ def folder_source(
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is an image's."""
+    """Whether a file's name has the suffix of an image."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 @dataclass(frozen=True)
 class _FolderReader:
-    place: Place
+    directory: Directory
 
     def __call__(self, items: Items) -> Iterator[bytes | Unreadable]:
-        contents = self.place.read([key for key in items.keys if is_image(key)])
+        contents = self.directory.read([key for key in items.keys if is_image(key)])
         for key in items.keys:
             if is_image(key):
                 yield next(contents)
@@ -110,7 +110,7 @@ def _items(by_class: Mapping[str, Sequence[Entry]]) -> Items:
 
 
 def _check_depth(path: str, by_class: Mapping[str, Sequence[Entry]]) -> tuple[str, ...]:
-    """Refuses a folder that holds the folder of the classes; warns where it looks like one."""
+    """Raises UserError one level above the classes; warns where that is only likely."""
     inner: dict[str, Counter[str]] = defaultdict(Counter)
     for name, entries in by_class.items():
         for entry in entries:

@@ -15,11 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError
-from pipeline.data.sources.columns import LABEL_NAMES, holds_files, is_label, label_names
-from pipeline.data.sources.files import Entry, Place, list_files, short_name
-from pipeline.data.sources.labels import number_labels
-from pipeline.data.sources.source import Items, Source, Unreadable
-from pipeline.data.sources.training_files import training_files
+from pipeline.data.sources.files import Directory, Entry, list_files, short_name, training_files
+from pipeline.data.sources.source import Items, Source, Unreadable, number_labels
+from pipeline.data.sources.tables import LABEL_NAMES, holds_files, is_label, label_names
 
 _EXPECTED = "expected .parquet files with a column of images and one of labels"
 
@@ -27,22 +25,22 @@ _EXPECTED = "expected .parquet files with a column of images and one of labels"
 def open_parquet(
     path: str, image_column: str | None, label_column: str | None, cache: Path | None
 ) -> Source:
-    """A file or a folder of files, those of the training split where they say so.
+    """A file or a folder of files, those of the training split where their names contain it.
 
-    Columns that are null are found by their types and names. Labels are numbers, with the names
-    that the metadata holds, or texts. Keys are `<file>/<row>`. Raises UserError for files of
+    A column that is None is found by types and names. Labels are numbers, named by the metadata,
+    or texts. Keys are `<file>/<row>`. Raises UserError for files of
     another form, and where there is more than one choice.
     """
     listing = list_files(path, cache, _EXPECTED)
     files, note = training_files(listing, path, ".parquet", _EXPECTED)
-    first = _open(listing.place, files[0])
+    first = _open(listing.directory, files[0])
     image_column = _image_column(first.schema_arrow, image_column, path)
     label_column = _label_column(first.schema_arrow, label_column, image_column, path)
     keys: list[str] = []
     values: list[int | str | None] = []
     where: list[npt.NDArray[np.int64]] = []
     for number, entry in enumerate(files):
-        file = _open(listing.place, entry)
+        file = _open(listing.directory, entry)
         for column in (image_column, label_column):
             ours, theirs = first.schema_arrow.field(column), _field(file.schema_arrow, column)
             if theirs is None or ours.type != theirs.type:
@@ -62,7 +60,7 @@ def open_parquet(
         name=short_name(path).removesuffix(".parquet"),
         class_names=class_names,
         items=Items(keys=keys, labels=labels, where=np.concatenate(where)),
-        read=_ParquetReader(listing.place, files, image_column),
+        read=_ParquetReader(listing.directory, files, image_column),
         origin={"kind": "parquet", "path": path, "columns": f"{image_column}, {label_column}"},
         preprocessing={},
         note=note,
@@ -71,7 +69,7 @@ def open_parquet(
 
 @dataclass(frozen=True)
 class _ParquetReader:
-    place: Place
+    directory: Directory
     files: tuple[Entry, ...]
     column: str
 
@@ -86,16 +84,18 @@ class _ParquetReader:
 
     def _images(self, number: int, group: int) -> pa.Array:
         entry = self.files[number]
-        images = _read(_open(self.place, entry), entry.name, group, self.column).combine_chunks()
+        images = _read(
+            _open(self.directory, entry), entry.name, group, self.column
+        ).combine_chunks()
         if isinstance(images, pa.ChunkedArray):  # of no chunk at all
             images = pa.concat_arrays(images.chunks)
         return images.field("bytes") if pa.types.is_struct(images.type) else images
 
 
 @functools.lru_cache(maxsize=8)
-def _open(place: Place, entry: Entry) -> pq.ParquetFile:
+def _open(directory: Directory, entry: Entry) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(place.path(entry.name), memory_map=True)
+        return pq.ParquetFile(directory.path(entry.name), memory_map=True)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(entry.name, error) from None
 

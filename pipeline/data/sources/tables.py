@@ -1,10 +1,11 @@
-"""Images in Parquet and Arrow files of whatever layout, read in order.
+"""Images in Parquet and Arrow files of any layout, read in order.
 
-Files' bytes as the Hugging Face hub has them (`image: {bytes, path}`, or bytes alone), or pixels:
-uint8 in nested lists [H][W] or [H][W][C], or flat, as in this project's shards, where the image is
-a square of 1 or 3 channels. Labels may be missing.
+An image is a file's bytes, as on the Hugging Face hub (`image: {bytes, path}`) or plain, or
+pixels: uint8 in nested lists [H][W] or [H][W][C], or flat, as in this project's shards, where the
+image is a square of 1 or 3 channels. Labels may be missing.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,19 +19,49 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError
-from pipeline.data.sources.columns import (
-    LABEL_NAMES,
-    holds_files,
-    is_binary,
-    is_label,
-    is_list,
-    label_names,
-)
 from pipeline.data.sources.source import Raw, Unreadable
 
+LABEL_NAMES = ("label", "labels", "fine_label", "class", "cls", "target")
+"""Usual names of label columns."""
 SUFFIXES = (".parquet", ".arrow", ".feather")
 _IMAGE_NAMES = ("image", "images", "img", "pixels")
 _BATCH = 256
+
+
+def holds_files(kind: pa.DataType) -> bool:
+    """Whether a column holds files' bytes, plain or as the hub's `{bytes, path}`."""
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and is_binary(kind.field(index).type)
+    return is_binary(kind)
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values are bytes of any length."""
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values are lists of any form."""
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def is_label(kind: pa.DataType) -> bool:
+    """Whether values are numbers or texts that may be labels."""
+    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def label_names(schema: pa.Schema, column: str) -> list[str] | None:
+    """The names of the hub's ClassLabel, in the schema's metadata; None where there are none."""
+    try:
+        content: Any = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = content["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    valid = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if valid and names else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +69,10 @@ class TableRow:
     """One image."""
 
     row: int
-    """Its place in the file."""
+    """Its index in the file."""
     raw: Raw | Unreadable
     label: int | str | None
-    """A name where the file has names."""
+    """A name where the file has names of the labels."""
 
 
 def read_table(path: Path) -> Iterator[TableRow]:
@@ -74,7 +105,7 @@ def _open(path: Path) -> tuple[pa.Schema, Any]:
         try:
             reader = pa.ipc.open_file(source)
             whole = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        except pa.ArrowInvalid:  # the hub's own files are streams
+        except pa.ArrowInvalid:  # the hub's own Arrow files are streams
             source.seek(0)
             reader = whole = pa.ipc.open_stream(source)
         return reader.schema, lambda columns: (batch.select(columns) for batch in whole)
@@ -140,7 +171,7 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 
 def _named(value: int | str | None, names: list[str] | None) -> int | str | None:
-    if value is None or value == -1:  # the hub's mark of no label
+    if value is None or value == -1:  # the hub's value for no label
         return None
     if names is not None and isinstance(value, int) and 0 <= value < len(names):
         return str(names[value])

@@ -1,4 +1,4 @@
-"""Where the files of tar archives are, so that each can be read alone."""
+"""Offsets of the files in tar archives, so that each can be read alone."""
 
 import os
 import tarfile
@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.core.errors import UserError
-from pipeline.data.sources.files import Place
+from pipeline.data.sources.files import Directory
 from pipeline.data.sources.source import Items, Unreadable
 
 _BLOCK = 512
@@ -44,7 +44,7 @@ def members(file: BinaryIO, name: str) -> Iterator[Member]:
             f"data.path: {name} is no tar archive without compression ({error}); unpack what is "
             "packed, fetch anew what is damaged"
         ) from None
-    # tarfile takes a damaged header, and the end of the file, for the end, and would lose the rest.
+    # tarfile treats a damaged header, and the end of the file, as the end of the archive.
     file.seek(min(end, size))
     if file.read(_BLOCK) != bytes(_BLOCK):
         raise UserError(
@@ -56,7 +56,7 @@ def members(file: BinaryIO, name: str) -> Iterator[Member]:
 class TarReader:
     """Reads items whose `where` is (archive's number, offset, size, state of the archive...)."""
 
-    place: Place
+    directory: Directory
     archives: tuple[str, ...]
 
     def __call__(self, items: Items) -> Iterator[bytes | Unreadable]:
@@ -64,7 +64,7 @@ class TarReader:
             return
         changes = np.flatnonzero(np.diff(items.where[:, 0])) + 1
         for rows in np.split(items.where, changes):
-            with self.place.path(self.archives[rows[0, 0]]).open("rb") as file:
+            with self.directory.path(self.archives[rows[0, 0]]).open("rb") as file:
                 for _, offset, size in rows[:, :3].tolist():
                     yield _content(file, offset, size)
 

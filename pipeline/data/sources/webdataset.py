@@ -1,4 +1,4 @@
-"""WebDataset tars: files of one sample stand together and share their name up to its first dot.
+"""WebDataset tars: the files of a sample are adjacent and share the name up to the first dot.
 
 https://github.com/webdataset/webdataset: `0001.jpg` with `0001.cls` or `0001.json`.
 """
@@ -12,12 +12,10 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.core.errors import UserError
-from pipeline.data.sources.files import Listing, list_files, short_name
+from pipeline.data.sources.files import Listing, list_files, short_name, training_files
 from pipeline.data.sources.image_folder import is_image
-from pipeline.data.sources.labels import number_labels
-from pipeline.data.sources.source import Items, Source
+from pipeline.data.sources.source import Items, Source, number_labels
 from pipeline.data.sources.tar_index import Member, TarReader, members
-from pipeline.data.sources.training_files import training_files
 
 _EXPECTED = "expected .tar files of samples such as 0001.jpg and 0001.cls, or 0001.json"
 _NAMES_FILE = "classes.txt"
@@ -33,18 +31,18 @@ class _Sample:
 
 
 def open_webdataset(path: str, label_column: str | None, cache: Path | None) -> Source:
-    """A tar or a folder of tars, those of the training split where their names say so.
+    """A tar or a folder of tars, those of the training split where their names contain it.
 
     A label is the number or text in `.cls`, or a field of `.json`: `label_column`, else the first
-    there is of label, cls, class. Names of numbers may stand in `classes.txt` beside the tars, one
-    a line. Keys are `<tar>/<name>`. Raises UserError for archives of another form.
+    of label, cls, class. `classes.txt` beside the tars may hold the names of numbers, one a line.
+    Keys are `<tar>/<name>`. Raises UserError for archives of another form.
     """
     listing = list_files(path, cache, _EXPECTED)
     archives, note = training_files(listing, path, ".tar", _EXPECTED)
     samples: list[_Sample] = []
     where: list[tuple[int, int, int, int, int]] = []
     for number, archive in enumerate(archives):
-        with listing.place.path(archive.name).open("rb") as file:
+        with listing.directory.path(archive.name).open("rb") as file:
             for sample in _samples(file, archive.name, label_column):
                 image = sample.image or Member("", 0, 0)
                 samples.append(sample)
@@ -66,7 +64,7 @@ def open_webdataset(path: str, label_column: str | None, cache: Path | None) -> 
             labels=labels,
             where=np.array(where, np.int64).reshape(-1, 5),
         ),
-        read=TarReader(listing.place, tuple(archive.name for archive in archives)),
+        read=TarReader(listing.directory, tuple(archive.name for archive in archives)),
         origin={"kind": "webdataset", "path": path},
         preprocessing={},
         note=note,
@@ -74,7 +72,7 @@ def open_webdataset(path: str, label_column: str | None, cache: Path | None) -> 
 
 
 def _samples(file: BinaryIO, archive: str, field: str | None) -> Iterator[_Sample]:
-    """A sample without an image is an empty file at the reading, one without a label has None."""
+    """The samples of one archive; an image or a label that is missing is None."""
     prefix: str | None = None
     parts: list[Member] = []
     for member in members(file, archive):
@@ -128,7 +126,7 @@ def _json_label(content: bytes, field: str | None) -> int | str | None:
 
 
 def _names(listing: Listing) -> list[str] | None:
-    if not listing.place.has(_NAMES_FILE):
+    if not listing.directory.has(_NAMES_FILE):
         return None
-    text = listing.place.path(_NAMES_FILE).read_text(encoding="utf-8")
+    text = listing.directory.path(_NAMES_FILE).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line] or None

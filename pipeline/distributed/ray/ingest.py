@@ -10,8 +10,8 @@ import ray
 from ray.exceptions import RayTaskError
 
 from pipeline.core.errors import UserError
+from pipeline.data.ingest.executors import Executor
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask, make_shard
-from pipeline.data.ingest.workers import Runner
 from pipeline.distributed.ray.cluster import ray_cluster, variables
 
 _MAX_FAILURES = 3
@@ -19,10 +19,10 @@ _TASKS_PER_CPU = 2
 """Pending tasks per CPU of the cluster; more would only fill its memory."""
 
 
-def run_in_ray(timeout_s: float) -> Runner:
-    """A runner on the cluster that RAY_ADDRESS names, or on one of this machine.
+def ray_executor(timeout_s: float) -> Executor:
+    """An executor on the cluster that RAY_ADDRESS names, or on one of this machine.
 
-    A task whose node is lost is run again. The runner raises UserError as a task does, and when
+    A task whose node is lost is run again. The executor raises UserError as a task does, and when
     no cluster answers within `timeout_s`.
     """
 

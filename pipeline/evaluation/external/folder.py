@@ -15,7 +15,7 @@ def folder_origin(path: str, listing: Listing) -> Origin:
 
     def read() -> Iterator[Found]:
         names = [entry.name for entry in entries]
-        for name, raw in zip(names, listing.place.read(names), strict=True):
+        for name, raw in zip(names, listing.directory.read(names), strict=True):
             yield Found(name, raw, tuple(name.split("/")[:-1]))
 
     return Origin(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipeline.data.ingest.data_checks import Rejected
 from pipeline.data.ingest.preprocessing import (
     PILLOW_MODE,
     Preprocessing,
@@ -18,7 +19,6 @@ from pipeline.data.ingest.preprocessing import (
     decode,
     pillow_warnings,
 )
-from pipeline.data.ingest.rejects import Rejected
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.source import Unreadable
 from pipeline.evaluation.external.origin import Found, Label, Origin

@@ -6,10 +6,9 @@ from pathlib import Path
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import MANIFEST_FILE
 from pipeline.data.sources import tables
-from pipeline.data.sources.files import Entry, Listing, list_files
+from pipeline.data.sources.files import Entry, Listing, list_files, training_files
 from pipeline.data.sources.image_folder import is_image
 from pipeline.data.sources.tables import read_table
-from pipeline.data.sources.training_files import training_files
 from pipeline.evaluation.external import numpy_file
 from pipeline.evaluation.external.folder import folder_origin
 from pipeline.evaluation.external.numpy_file import numpy_origin
@@ -34,7 +33,7 @@ def open_origin(path: str, option: str, scratch: Path) -> Origin:
     """
     listing = list_files(path, scratch, _EXPECTED, option)
     names = [entry.name for entry in listing.entries]
-    if MANIFEST_FILE in names and not listing.place.is_remote:
+    if MANIFEST_FILE in names and not listing.directory.is_remote:
         return shards_origin(path, Path(path))
     if any(is_image(name) for name in names):
         return folder_origin(path, listing)
@@ -43,7 +42,7 @@ def open_origin(path: str, option: str, scratch: Path) -> Origin:
             return _tables_origin(path, listing, suffix)
     arrays = [name for name in names if name.endswith(numpy_file.SUFFIXES)]
     if len(arrays) == 1:
-        return numpy_origin(path, listing.place.path(arrays[0]))
+        return numpy_origin(path, listing.directory.path(arrays[0]))
     held = f"{len(arrays)} arrays; name one of them" if arrays else _some(names)
     raise UserError(f"{option}: {path} holds {held}; {_EXPECTED}")
 
@@ -53,7 +52,7 @@ def _tables_origin(path: str, listing: Listing, suffix: str) -> Origin:
 
     def read() -> Iterator[Found]:
         for entry in entries:
-            for row in read_table(listing.place.path(entry.name)):
+            for row in read_table(listing.directory.path(entry.name)):
                 yield Found(f"{entry.name}/{row.row:06}", row.raw, row.label)
 
     return Origin(path=path, layout=f"{_count(entries)} of {suffix}", read=read, note=note)

@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.config.extractors import extractor_name
 from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
+from pipeline.data.ingest.data_checks import Rejected
 from pipeline.data.ingest.preprocessing import Preprocessing
-from pipeline.data.ingest.rejects import Rejected
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.exact_arithmetic import exact_arithmetic

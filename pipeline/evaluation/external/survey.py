@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import UserError
+from pipeline.data.ingest.data_checks import Rejected
 from pipeline.data.ingest.preprocessing import UndecodableError, pillow_warnings, read_header
-from pipeline.data.ingest.rejects import Rejected
 from pipeline.data.sources.source import Unreadable
 from pipeline.evaluation.external.origin import Label, Origin
 

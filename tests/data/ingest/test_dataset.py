@@ -1,4 +1,4 @@
-"""Shards hold what the source gave, in whole folders with a digest of their content."""
+"""Shards hold the source's images, in whole folders with a digest of their content."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.plan import is_heldout
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask, make_shard
-from pipeline.data.ingest.split import is_heldout
 from pipeline.data.shards.manifest import identity_digest, read_manifest
 from pipeline.data.shards.reader import open_dataset
 from tests.data.ingest.samples import (
@@ -108,7 +108,7 @@ def test_a_new_folder_replaces_the_old_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_old_folder(tmp_path: Path) -> None:
     def broken(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
         yield make_shard(tasks[0])
         raise OSError("no space left on device")
@@ -118,7 +118,7 @@ def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     samples = random_samples(30, 2)
     options: dict[str, Any] = {"heldout_fraction": 0.25, "shard_rows": 4}
     with pytest.raises(OSError, match="no space"):
-        write_dataset(sample_source(samples, 2), out, PREPROCESSING, run=broken, **options)
+        write_dataset(sample_source(samples, 2), out, PREPROCESSING, executor=broken, **options)
     assert read_manifest(out) == before
     assert (tmp_path / "shards.tmp" / "shards" / "train-00000.arrow").exists()
     after = write_dataset(sample_source(samples, 2), out, PREPROCESSING, **options)
@@ -126,7 +126,7 @@ def test_a_failure_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "shards"]
 
 
-def test_a_killed_runs_leftover_is_no_obstacle(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     leftover = tmp_path / "shards.tmp"
     leftover.mkdir()
     (leftover / "train-00099.arrow").write_bytes(b"half")
@@ -155,7 +155,7 @@ def test_a_class_without_training_images_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_held_out(tmp_path: Path) -> None:
+def test_an_empty_heldout_split(tmp_path: Path) -> None:
     write_samples(random_samples(8, 2), tmp_path, num_classes=2, shard_rows=8, heldout_fraction=0.0)
     dataset = open_dataset(tmp_path)
     assert (len(dataset.train), len(dataset.heldout)) == (8, 0)

@@ -213,7 +213,7 @@ def test_flaws_that_cost_no_pixel_are_accepted() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_damage_never_does_more_than_be_refused(mode: str) -> None:
+def test_damaged_files_raise_no_other_error(mode: str) -> None:
     random = np.random.default_rng(0)
     small = Image.open(io.BytesIO(MODES[mode]))
     form = small.format

@@ -1,4 +1,4 @@
-"""Every pixel format ends as the colours that a viewer shows."""
+"""Every pixel format gives the colours that a viewer shows."""
 
 import io
 

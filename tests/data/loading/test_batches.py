@@ -59,7 +59,7 @@ def test_ranks_slice_the_same_global_batch(rows: Rows, world_size: int) -> None:
 
 
 @pytest.mark.parametrize("done", [1, 3, 7, 299])
-def test_a_resumed_job_goes_on_where_it_was(rows: Rows, done: int) -> None:
+def test_a_resumed_job_continues_at_its_position(rows: Rows, done: int) -> None:
     whole = _take(rows, done + 3, 16, 0)
     resumed = _take(rows, 3, 16, done * 16)
     for (images, labels), (expected, expected_labels) in zip(resumed, whole[done:], strict=True):

@@ -1,4 +1,4 @@
-"""Every epoch is a permutation, and any way of asking for it gives the same one."""
+"""Every epoch is a permutation, however positions are cut into calls."""
 
 import numpy as np
 import pytest

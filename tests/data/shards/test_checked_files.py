@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.data.shards import checked_files
-from pipeline.data.shards.checked_files import CheckedFiles
+from pipeline.data.shards import verify
 from pipeline.data.shards.manifest import ShardEntry, read_manifest
 from pipeline.data.shards.reader import open_dataset
+from pipeline.data.shards.verify import CheckedFiles
 from pipeline.storage.digest import sha256_file
 from tests.support.shard_folder import write_folder
 
@@ -18,7 +18,7 @@ from tests.support.shard_folder import write_folder
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_folder(tmp_path / "shards", train=[5, 5, 2])
-    monkeypatch.setattr(checked_files, "_SETTLED_NS", 20 * 10**6)
+    monkeypatch.setattr(verify, "_SETTLED_NS", 20 * 10**6)
     time.sleep(0.05)
     return tmp_path / "shards"
 
@@ -31,7 +31,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return sha256_file(path)
 
-    monkeypatch.setattr(checked_files, "sha256_file", record)
+    monkeypatch.setattr(verify, "sha256_file", record)
     return names
 
 
@@ -39,7 +39,7 @@ def _entries(folder: Path) -> tuple[ShardEntry, ...]:
     return read_manifest(folder).splits["train"].shards
 
 
-def test_once_a_change(folder: Path, hashed: list[str]) -> None:
+def test_a_file_is_hashed_once_a_change(folder: Path, hashed: list[str]) -> None:
     names = [entry.file for entry in _entries(folder)]
     open_dataset(folder)
     assert sorted(hashed) == names
@@ -53,7 +53,7 @@ def test_once_a_change(folder: Path, hashed: list[str]) -> None:
     assert {path.name for path in folder.iterdir()} == {*names, "manifest.json"}
 
 
-def test_damage_after_the_first_look_is_found(folder: Path, hashed: list[str]) -> None:
+def test_damage_after_the_first_check_is_found(folder: Path, hashed: list[str]) -> None:
     open_dataset(folder)
     path = folder / "train-00001.arrow"
     stat = path.stat()
@@ -68,10 +68,10 @@ def test_damage_after_the_first_look_is_found(folder: Path, hashed: list[str]) -
             open_dataset(folder)
 
 
-def test_what_changed_just_now_is_not_remembered(
+def test_recently_changed_files_are_not_recorded(
     folder: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checked_files, "_SETTLED_NS", 10**12)
+    monkeypatch.setattr(verify, "_SETTLED_NS", 10**12)
     open_dataset(folder)
     open_dataset(folder)
     assert len(hashed) == 6
@@ -85,28 +85,28 @@ def test_another_file_under_the_same_name_is_hashed(folder: Path, hashed: list[s
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"[1]", b'{"train-00000.arrow": 3}', b"\xff"])
-def test_a_spoiled_memory_is_no_memory(folder: Path, hashed: list[str], content: bytes) -> None:
+def test_a_damaged_record_is_ignored(folder: Path, hashed: list[str], content: bytes) -> None:
     (folder.parent / "shards.checked.json").write_bytes(content)
     open_dataset(folder)
     assert len(hashed) == 3
 
 
-def test_sizes_alone(folder: Path, hashed: list[str]) -> None:
+def test_sizes_are_compared_without_hashes(folder: Path, hashed: list[str]) -> None:
     CheckedFiles(folder).check(_entries(folder), hashes=False)
     assert hashed == []
     path = folder / "train-00002.arrow"
     path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(UserError, match=r"train-00002.arrow has \d+ bytes, not \d+"):
+    with pytest.raises(UserError, match=r"train-00002.arrow is damaged: it has \d+ bytes, not \d+"):
         CheckedFiles(folder).check(_entries(folder), hashes=False)
 
 
-def test_a_place_that_cannot_be_written_is_no_obstacle(
+def test_a_read_only_folder_is_checked(
     folder: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, content: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checked_files, "write_json", refuse)
+    monkeypatch.setattr(verify, "write_json", refuse)
     open_dataset(folder)
     open_dataset(folder)
     assert len(hashed) == 6

@@ -209,9 +209,7 @@ def _set_version(content: dict) -> None:
     [_set_file, _set_rows, _set_type, _set_counts, _set_digest, _set_resolution, _drop_split,
      _set_version],
 )  # fmt: skip
-def test_manifests_written_by_someone_else_are_refused(
-    folder: Path, change: Callable[[dict], None]
-) -> None:
+def test_inconsistent_manifests_are_refused(folder: Path, change: Callable[[dict], None]) -> None:
     path = folder / "manifest.json"
     content = json.loads(path.read_text())
     change(content)

@@ -1,4 +1,4 @@
-"""A hundred thousand shards of ten thousand images each: a billion rows in stated memory.
+"""A hundred thousand shards of ten thousand images each: a billion rows in limited memory.
 
 All shards are one real file: what grows with their number is the manifest, the index and the order.
 """
@@ -90,9 +90,7 @@ def test_the_manifest_is_read_in_a_few_kilobytes_a_shard(tmp_path: Path) -> None
     assert peak < 2500 * num_shards
 
 
-def test_the_index_takes_bytes_a_shard_and_asks_for_no_file(
-    folder: Path, manifest: Manifest
-) -> None:
+def test_the_index_takes_bytes_a_shard_and_opens_no_file(folder: Path, manifest: Manifest) -> None:
     files = OneFile(folder / "train-00000.arrow")
     split = manifest.splits["train"]
     rows, kept, peak = _memory(lambda: Rows(files, split, SHAPE, NUM_CLASSES))

@@ -1,4 +1,4 @@
-"""The cache delivers what the manifest says or nothing, whatever S3, a disk or a signal does."""
+"""The cache returns intact copies only, whatever S3, a disk or a signal does."""
 
 import signal
 import subprocess
@@ -86,7 +86,7 @@ def test_threads_that_want_the_same_copy_fetch_it_once(remote, entries, server, 
 @pytest.mark.parametrize(
     "kind", ["500 InternalError", "503 SlowDown", "truncate", "corrupt", "drop", "trickle", "delay"]
 )
-def test_what_passes_is_got_over(remote, entries, server, tmp_path, kind):
+def test_transient_errors_are_retried(remote, entries, server, tmp_path, kind):
     server.fail(kind, method="GET", times=2, seconds=0.01)
     held = _cache(tmp_path, 8, entries).hold(entries[0], remote)
     assert sha256_file(held.path) == entries[0].sha256
@@ -121,9 +121,7 @@ def test_another_object_under_the_name_is_refused(remote, entries, tmp_path):
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "empty"])
 @pytest.mark.parametrize("same_process", [True, False])
-def test_a_copy_that_went_bad_is_fetched_anew(
-    remote, entries, server, tmp_path, damage, same_process
-):
+def test_a_damaged_copy_is_fetched_again(remote, entries, server, tmp_path, damage, same_process):
     cache = _cache(tmp_path, 8, entries)
     held = cache.hold(entries[0], remote)
     held.close()
@@ -141,7 +139,7 @@ def test_a_copy_that_went_bad_is_fetched_anew(
     assert server.count("GET") == 2
 
 
-def test_the_copy_used_longest_ago_makes_room(remote, entries, server, tmp_path):
+def test_the_least_recently_used_copy_is_evicted(remote, entries, server, tmp_path):
     cache = _cache(tmp_path, 3, entries)
     for index in (0, 1, 2, 0, 3):
         cache.hold(entries[index], remote).close()
@@ -171,7 +169,7 @@ def test_refused_credentials(remote, entries, server, tmp_path):
     assert _copies(tmp_path) == set()
 
 
-def test_a_place_that_cannot_be_a_folder(tmp_path):
+def test_an_impossible_cache_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"runtime\.cache_dir"):
         ShardCache(tmp_path / "file" / "cache", 10)

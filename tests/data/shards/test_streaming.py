@@ -1,4 +1,4 @@
-"""What streams from S3 equals what lies in a folder, is fetched ahead, and never overfills."""
+"""Rows streamed from S3 equal the folder's, are prefetched, and stay within the budget."""
 
 import threading
 import time
@@ -165,7 +165,7 @@ def test_closing_waits_for_no_download(remote, server, tmp_path, monkeypatch):
         batches.next_batch()
 
 
-def test_addresses_without_a_sound_data_set(remote, server, tmp_path, monkeypatch):
+def test_addresses_without_an_intact_data_set(remote, server, tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"/nothing holds no data set: .*stages\.shard .*--to s3://"
     ):
@@ -177,7 +177,7 @@ def test_addresses_without_a_sound_data_set(remote, server, tmp_path, monkeypatc
         open_streamed(remote, ShardCache(tmp_path / "cache", 10**6))
 
 
-def test_one_way_to_open_either(remote, written, tmp_path):
+def test_open_anywhere_opens_folders_and_buckets(remote, written, tmp_path):
     for place in (str(tmp_path / "shards"), str(remote.address)):
         dataset = open_anywhere(place, tmp_path / "cache", 0.001)
         assert np.array_equal(dataset.heldout.gather(np.arange(207)), written["heldout"].images)

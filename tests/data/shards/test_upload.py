@@ -1,4 +1,4 @@
-"""An upload is whole or has no manifest, and goes on where it broke off."""
+"""An upload is complete or has no manifest, and resumes after an interruption."""
 
 import uuid
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def test_a_second_upload_sends_nothing(folder, remote, server):
     assert server.count("PUT") == 0
 
 
-def test_an_upload_goes_on_where_it_broke_off(folder, remote, server):
+def test_an_interrupted_upload_resumes(folder, remote, server):
     server.fail("403 AccessDenied", method="PUT", path="train-00003")
     with pytest.raises(UserError, match="access is denied") as caught:
         upload_shards(folder, remote)
@@ -75,7 +75,7 @@ def test_an_upload_goes_on_where_it_broke_off(folder, remote, server):
 @pytest.mark.parametrize(
     "kind", ["500 InternalError", "503 SlowDown", "corrupt upload", "drop", "lose"]
 )
-def test_what_passes_is_got_over(folder, remote, server, kind):
+def test_transient_errors_are_retried(folder, remote, server, kind):
     server.fail(kind, method="PUT", times=3)
     upload_shards(folder, remote)
     for path in folder.iterdir():

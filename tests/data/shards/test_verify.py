@@ -1,4 +1,4 @@
-"""No flipped bit goes unseen when all is verified, and none crashes a reader that looks at less."""
+"""Verification finds every flipped bit; no flipped bit crashes a reader."""
 
 import dataclasses
 import os
@@ -78,7 +78,7 @@ print(counts[True], counts[False])
 """
 
 
-def test_readers_of_damaged_structure_say_so_and_never_crash(folder: Path) -> None:
+def test_damaged_structure_raises_and_never_crashes(folder: Path) -> None:
     # In a process of its own, which a wild address would end.
     done = subprocess.run(
         [sys.executable, "-c", _READ_DAMAGED, folder, "3"],
@@ -90,7 +90,7 @@ def test_readers_of_damaged_structure_say_so_and_never_crash(folder: Path) -> No
     assert min(opened, refused) > 100
 
 
-def test_a_sound_folder_passes(tmp_path: Path) -> None:
+def test_an_intact_folder_passes(tmp_path: Path) -> None:
     write_folder(tmp_path, train=[30, 2, 15], heldout=[3])
     assert verify_shards(tmp_path).rows == 50
     write_folder(tmp_path / "one", train=[3], num_classes=1)
@@ -122,7 +122,7 @@ def test_lengths_and_missing_files_are_found(folder: Path) -> None:
         ([0, 1], ["a", ""], "an image has no key"),
     ],
 )
-def test_what_a_wrong_writer_leaves_is_found_though_its_hashes_agree(
+def test_wrong_content_with_correct_hashes_is_found(
     tmp_path: Path, labels: list[int], keys: list[str], says: str
 ) -> None:
     write_folder(tmp_path, train=[2])

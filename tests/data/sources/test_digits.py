@@ -1,12 +1,12 @@
-"""The embedded data set: real digits, whole and unchanged."""
+"""The embedded digits are complete and unchanged."""
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from pipeline.core.errors import UserError
+from pipeline.data.ingest.plan import is_heldout
 from pipeline.data.ingest.preprocessing import Preprocessing, decode
-from pipeline.data.ingest.split import is_heldout
 from pipeline.data.sources.select import open_source
 
 

@@ -58,7 +58,7 @@ def test_files_that_are_no_images_are_items_that_cannot_be_read(tmp_path: Path) 
     assert source.note == "passed over: 1 images outside of a class, hidden folders (.git)"
 
 
-def test_files_that_went_away_cannot_be_read(tmp_path: Path) -> None:
+def test_deleted_files_are_unreadable_items(tmp_path: Path) -> None:
     path = _save(tmp_path / "a" / "1.png")
     (tmp_path / "a" / "2.png").symlink_to(tmp_path / "nothing")
     source = open_image_folder(tmp_path)
@@ -127,7 +127,7 @@ def test_classes_that_may_be_one_level_too_high_are_warned_about(tmp_path: Path)
     assert "such as animals in cat, dog" in warning
 
 
-def test_one_folder_in_each_class_is_no_level_too_many(tmp_path: Path) -> None:
+def test_one_folder_in_each_class_is_accepted(tmp_path: Path) -> None:
     for name in ("n01443537", "n01629819"):
         _save(tmp_path / name / "images" / "1.png")
     source = open_image_folder(tmp_path)
@@ -145,7 +145,7 @@ def test_classes_without_images_are_refused_by_name(tmp_path: Path) -> None:
         open_image_folder(tmp_path)
 
 
-def test_odd_class_names_come_through(tmp_path: Path) -> None:
+def test_unusual_class_names_are_kept(tmp_path: Path) -> None:
     for name in ODD_NAMES:
         _save(tmp_path / name / "1.png")
     source = open_image_folder(tmp_path)

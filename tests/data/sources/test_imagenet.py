@@ -107,7 +107,7 @@ def test_without_words_classes_are_synsets(tmp_path: Path) -> None:
     _write_tree(tmp_path / "train")
     source = open_source("imagenet", str(tmp_path))
     assert source.class_names == SYNSETS
-    assert source.note == "no file says the synsets' words"
+    assert source.note == "no file with the synsets' words"
 
 
 def test_other_layouts_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The keys of `data` that contradict each other, as the sentence that a user reads."""
+"""Contradicting keys of `data` are refused with a sentence."""
 
 from pathlib import Path
 

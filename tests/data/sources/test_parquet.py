@@ -84,7 +84,7 @@ def test_numbers_without_names(tmp_path: Path) -> None:
     assert source.items.labels.tolist() == [1, 0, 2, -1]
 
 
-def test_a_choice_of_columns_is_the_users(tmp_path: Path) -> None:
+def test_ambiguous_columns_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table(
         {"img": [_png(0)], "thumb": [_png(1)], "fine_label": [1], "coarse_label": [0]},
@@ -134,7 +134,7 @@ def test_cut_files_are_refused(tmp_path: Path) -> None:
             open_source("parquet", str(path))
 
 
-def test_odd_class_names_come_through(tmp_path: Path) -> None:
+def test_unusual_class_names_are_kept(tmp_path: Path) -> None:
     num = len(ODD_NAMES)
     _write(tmp_path / "a.parquet", range(4 * num), num, ODD_NAMES)
     manifest = write_dataset(

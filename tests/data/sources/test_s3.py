@@ -1,4 +1,4 @@
-"""Every source from a bucket is what it is from a folder; and what a bucket may refuse."""
+"""A source in a bucket equals the one in a folder; errors of buckets."""
 
 import io
 import json
@@ -87,7 +87,7 @@ def test_a_bucket_is_a_folder(tmp_path: Path, s3: FaultyS3, kind: str) -> None:
         assert set(alone.items.labels.tolist()) == {0, 1}
 
 
-def test_objects_that_went_away_and_errors_that_pass(tmp_path: Path, s3: FaultyS3) -> None:
+def test_deleted_objects_and_passing_errors(tmp_path: Path, s3: FaultyS3) -> None:
     bucket = s3.new_bucket()
     for n in range(3):
         s3.client.put_object(Bucket=bucket[5:], Key=f"cat/{n}.png", Body=_png(n))
@@ -98,7 +98,7 @@ def test_objects_that_went_away_and_errors_that_pass(tmp_path: Path, s3: FaultyS
 
 
 @pytest.mark.parametrize("kind", ["folder", "cifar10", "imagenet", "parquet", "webdataset"])
-def test_what_a_bucket_refuses(tmp_path: Path, s3: FaultyS3, kind: str) -> None:
+def test_errors_of_buckets(tmp_path: Path, s3: FaultyS3, kind: str) -> None:
     bucket = s3.new_bucket()
     with pytest.raises(UserError, match=rf"data\.path: {bucket}/a holds no objects; expected"):
         open_source(kind, f"{bucket}/a", cache=tmp_path)

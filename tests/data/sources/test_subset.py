@@ -7,9 +7,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.data.sources.arrays import array_source
-from pipeline.data.sources.select import open_source
+from pipeline.data.sources.select import open_source, with_classes, with_limit
 from pipeline.data.sources.source import Source
-from pipeline.data.sources.subset import with_classes, with_limit
 
 
 def _source(labels: list[int], names: tuple[str, ...]) -> Source:

@@ -1,4 +1,4 @@
-"""Shards made by several processes of this machine."""
+"""Executors: ways to run the tasks of an ingest, serially or in processes of this machine."""
 
 import contextlib
 import multiprocessing
@@ -13,33 +13,33 @@ from multiprocessing.process import BaseProcess
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask, make_shard
 
-Runner = Callable[[Sequence[ShardTask]], Iterator[ShardResult]]
-"""Makes the shards of all tasks and yields what became of them, in any order."""
+Executor = Callable[[Sequence[ShardTask]], Iterator[ShardResult]]
+"""Makes the shards of all tasks and yields their results in any order."""
 
 _FEW_ITEMS = 4096
-"""Up to so many images, new processes would take longer to start than one takes to finish."""
+"""Up to this many images, processes take longer to start than one takes to finish."""
 
 
-def run_here(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
+def run_serially(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
     """Makes one shard after the other."""
     return map(make_shard, tasks)
 
 
-def run_in_processes(num_workers: int | None) -> Runner:
-    """A runner with so many processes, one for each core when None; here, where there is little."""
+def process_executor(num_workers: int | None) -> Executor:
+    """An executor of `num_workers` processes, None: one for each core; serial for few images."""
     num_workers = num_workers or len(os.sched_getaffinity(0))
 
     def run(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
-        is_little = sum(len(task.items) for task in tasks) <= _FEW_ITEMS
-        if is_little or min(num_workers, len(tasks)) < 2:
-            return run_here(tasks)
-        return run_in_workers(tasks, min(num_workers, len(tasks)))
+        is_small = sum(len(task.items) for task in tasks) <= _FEW_ITEMS
+        if is_small or min(num_workers, len(tasks)) < 2:
+            return run_serially(tasks)
+        return run_in_processes(tasks, min(num_workers, len(tasks)))
 
     return run
 
 
-def run_in_workers(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[ShardResult]:
-    """Makes the shards in so many new processes, which end with this one, however it ends.
+def run_in_processes(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[ShardResult]:
+    """Makes the shards in new processes, which end with this one, however it ends.
 
     Raises what a task raises, and UserError when the system kills a worker.
     """
@@ -78,14 +78,14 @@ def run_in_workers(tasks: Sequence[ShardTask], num_workers: int) -> Iterator[Sha
 
 
 def _work(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
         while True:
             task = pipe.recv()
             try:
                 pipe.send(make_shard(task))
-            except Exception as error:  # it belongs to the parent, whatever it is
+            except Exception as error:  # the parent raises it, whatever it is
                 pipe.send(error)
 
 
@@ -93,14 +93,14 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)  # a shard that is half written is nobody's any more
+    os._exit(1)  # an incomplete shard is made anew
 
 
 def _explain_end(process: BaseProcess) -> None:
     process.join()
     if process.exitcode == -signal.SIGKILL:
         raise UserError(
-            "the system has killed a worker of the ingest, probably for want of memory; lower "
-            "runtime.ingest_workers or data.shard_rows, and run the same command to go on"
+            "the system killed a worker of the ingest, probably for lack of memory; lower "
+            "runtime.ingest_workers or data.shard_rows, and run the same command to continue"
         )
-    raise RuntimeError(f"a worker of the ingest has died with exit code {process.exitcode}")
+    raise RuntimeError(f"a worker of the ingest ended with exit code {process.exitcode}")

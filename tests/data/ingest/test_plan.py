@@ -1,6 +1,6 @@
 """The split is a function of the key alone."""
 
-from pipeline.data.ingest.split import is_heldout
+from pipeline.data.ingest.plan import is_heldout
 
 KEYS = [f"digits/{i:05}" for i in range(1797)]
 

@@ -1,4 +1,4 @@
-"""Many processes write what one writes; killed ones go on; two do not disturb each other."""
+"""The bytes do not depend on the number of processes; a killed ingest resumes; locks hold."""
 
 import dataclasses
 import os
@@ -17,9 +17,14 @@ from PIL import Image
 
 from pipeline.core.errors import UserError
 from pipeline.data.ingest.dataset import write_dataset
+from pipeline.data.ingest.executors import (
+    Executor,
+    process_executor,
+    run_in_processes,
+    run_serially,
+)
 from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.ingest.shard_task import ShardResult, ShardTask
-from pipeline.data.ingest.workers import Runner, run_here, run_in_processes, run_in_workers
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.sources.select import open_source
 from pipeline.storage.locks import locked
@@ -42,10 +47,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write(photos: Path, out: Path, run: Runner = run_here, shard_rows: int = 25) -> Manifest:
+def _write(
+    photos: Path, out: Path, executor: Executor = run_serially, shard_rows: int = 25
+) -> Manifest:
     return write_dataset(
         open_source("folder", str(photos)), out, PREPROCESSING, heldout_fraction=0.2,
-        shard_rows=shard_rows, max_rejected_fraction=0.1, run=run,
+        shard_rows=shard_rows, max_rejected_fraction=0.1, executor=executor,
     )  # fmt: skip
 
 
@@ -58,34 +65,35 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(
     photos: Path, tmp_path: Path, num_workers: int
 ) -> None:
     _write(photos, tmp_path / "here")
-    _write(photos, tmp_path / "there", lambda tasks: run_in_workers(tasks, num_workers))
+    _write(photos, tmp_path / "there", lambda tasks: run_in_processes(tasks, num_workers))
     here = _contents(tmp_path / "here")
     assert here == _contents(tmp_path / "there")
     assert {"train-00007.arrow", "heldout-00001.arrow", "rejected.jsonl"} < here.keys()
 
 
-def test_little_work_is_done_here(photos: Path, tmp_path: Path) -> None:
+def test_few_images_start_no_processes(photos: Path, tmp_path: Path) -> None:
     before = psutil.Process().children()
-    _write(photos, tmp_path / "here", run_in_processes(4))
+    _write(photos, tmp_path / "here", process_executor(4))
     assert psutil.Process().children() == before
 
 
 PROGRAM = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from pipeline.data.ingest.workers import run_in_workers
-    from tests.data.ingest import test_workers as here
+    from pipeline.data.ingest.executors import run_in_processes
+    from tests.data.ingest import test_executors
 
     if __name__ == "__main__":
-        here._write(Path(sys.argv[1]), Path(sys.argv[2]), lambda tasks: run_in_workers(tasks, 2), 5)
+        photos, out = map(Path, sys.argv[1:])
+        test_executors._write(photos, out, lambda tasks: run_in_processes(tasks, 2), 5)
 """)
 
 
-def _receipts(out: Path) -> list[Path]:
-    return sorted(out.with_name(out.name + ".tmp").glob("receipts/*.json"))
+def _done_markers(out: Path) -> list[Path]:
+    return sorted(out.with_name(out.name + ".tmp").glob("done/*.json"))
 
 
-def test_a_killed_ingest_goes_on_with_what_it_has(photos: Path, tmp_path: Path) -> None:
+def test_a_killed_ingest_keeps_its_complete_shards(photos: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     out = tmp_path / "out" / "shards"
@@ -94,7 +102,7 @@ def test_a_killed_ingest_goes_on_with_what_it_has(photos: Path, tmp_path: Path) 
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     deadline = time.monotonic() + PATIENCE_S
-    while len(_receipts(out)) < 4:
+    while len(_done_markers(out)) < 4:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -106,7 +114,7 @@ def test_a_killed_ingest_goes_on_with_what_it_has(photos: Path, tmp_path: Path) 
     assert not alive  # nobody writes any more
     assert not out.exists()
 
-    done = [receipt.stem for receipt in _receipts(out)]
+    done = [marker.stem for marker in _done_markers(out)]
     assert 4 <= len(done) < 47
     shards = tmp_path / "out" / "shards.tmp" / "shards"
     files = {name: (shards / f"{name}.arrow").stat().st_ino for name in done}
@@ -120,23 +128,23 @@ def test_a_killed_ingest_goes_on_with_what_it_has(photos: Path, tmp_path: Path) 
     assert [path.name for path in out.parent.iterdir()] == ["shards"]
 
 
-def test_only_what_still_fits_is_taken_from_a_killed_ingest(photos: Path, tmp_path: Path) -> None:
+def test_changed_inputs_discard_shards_of_a_killed_ingest(photos: Path, tmp_path: Path) -> None:
     def stop(tasks):
-        yield run_here(tasks[:1]).__next__()
+        yield run_serially(tasks[:1]).__next__()
         raise KeyboardInterrupt
 
     for preprocessing in (PREPROCESSING, Preprocessing(resolution=64, channels=3, resize="box")):
         with pytest.raises(KeyboardInterrupt):
             write_dataset(
                 open_source("folder", str(photos)), tmp_path / "shards", preprocessing,
-                heldout_fraction=0.2, shard_rows=25, run=stop,
+                heldout_fraction=0.2, shard_rows=25, executor=stop,
             )  # fmt: skip
     _write(photos, tmp_path / "shards")
     _write(photos, tmp_path / "at-once")
     assert _contents(tmp_path / "shards") == _contents(tmp_path / "at-once")
 
 
-def test_two_at_a_time_do_not_write_one_folder(photos: Path, tmp_path: Path) -> None:
+def test_a_second_ingest_into_one_folder_is_refused(photos: Path, tmp_path: Path) -> None:
     staging = tmp_path / "shards.tmp"
     staging.mkdir()
     with (
@@ -154,16 +162,16 @@ def small_disk(tmp_path: Path, mount_disk: Callable[[Path, str], Path]) -> Path:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_full_disk_is_told_and_the_ingest_goes_on_later(
+def test_a_full_disk_is_a_user_error_and_the_ingest_resumes(
     photos: Path, tmp_path: Path, small_disk: Path, num_workers: int
 ) -> None:
     def run(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
-        return run_in_workers(tasks, num_workers) if num_workers else run_here(tasks)
+        return run_in_processes(tasks, num_workers) if num_workers else run_serially(tasks)
 
     out = small_disk / "shards"
     with pytest.raises(UserError, match=r"shards\.tmp has no room left: .* to go on, or choose"):
         _write(photos, out, run, shard_rows=5)
-    assert len(_receipts(out)) > 5
+    assert len(_done_markers(out)) > 5
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     _write(photos, out, shard_rows=5)
     _write(photos, tmp_path / "at-once", shard_rows=5)
@@ -194,18 +202,18 @@ class _Failing:
     ("reader", "error", "message"),
     [
         (_Ending(signal.SIGKILL), UserError, "killed a worker .* lower runtime.ingest_workers"),
-        (_Ending(signal.SIGTERM), RuntimeError, "died with exit code -15"),
+        (_Ending(signal.SIGTERM), RuntimeError, "ended with exit code -15"),
         (_Failing(UserError("no such bucket")), UserError, "no such bucket"),
         (_Failing(ValueError("a defect")), ValueError, "a defect"),
     ],
 )
-def test_what_ends_a_worker_is_told(
+def test_the_end_of_a_worker_is_reported(
     photos: Path, tmp_path: Path, reader: object, error: type[Exception], message: str
 ) -> None:
     source = dataclasses.replace(open_source("folder", str(photos)), read=reader)
     with pytest.raises(error, match=message):
         write_dataset(
             source, tmp_path / "shards", PREPROCESSING, heldout_fraction=0.2, shard_rows=100,
-            run=lambda tasks: run_in_workers(tasks, 2),
+            executor=lambda tasks: run_in_processes(tasks, 2),
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []

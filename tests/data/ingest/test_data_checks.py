@@ -1,4 +1,4 @@
-"""What cannot be used is listed, what is there twice is counted, and mistakes are warned about."""
+"""Rejected images are listed, duplicates counted, and likely mistakes warned about."""
 
 import json
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_nothing_but_rejected_images_is_refused_whatever_the_limit(tmp_path: Pat
                heldout_fraction=0.0)  # fmt: skip
 
 
-def test_a_shard_of_rejected_images_alone_is_no_file(tmp_path: Path) -> None:
+def test_a_shard_of_rejected_images_has_no_file(tmp_path: Path) -> None:
     _fill(tmp_path / "photos", count=16, names=("cat", "dog"))
     for index in range(8):
         (tmp_path / "photos" / "cat" / f"{index:03}.jpg").write_bytes(b"")
