@@ -1,4 +1,4 @@
-"""Where positions of a generated image looked, as in figures 6 and 7 of the SAGAN paper."""
+"""Attention maps of positions in generated images, as in figures 6 and 7 of the SAGAN paper."""
 
 import base64
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def attention_figures(inputs: ReportInputs, num_samples: int) -> tuple[Attention
 def choose_queries(
     image: npt.NDArray[np.uint8], maps: npt.NDArray[np.float32], count: int = NUM_QUERIES
 ) -> tuple[tuple[int, int], ...]:
-    """Positions (row, column) worth looking at: on the object, far apart, with unlike maps.
+    """Positions (row, column) for the figure: on the object, far apart, with different maps.
 
     image [H, W, C], maps [s, s, k, k]. The last position is on the background, where there is
     one. What differs from the colour of the image's border counts as the object.
@@ -140,7 +140,7 @@ def _attended(
     for row, column in choose_queries(image, maps):
         weights = maps[row, column]
         heat = heat_overlay(large, weights)
-        alt = f"Where row {row}, column {column} of the features looks"
+        alt = f"Attention map of row {row}, column {column} of the features"
         peak = significant(float(weights.max()) * weights.size, 2)
         queries.append(
             Query(row=row, column=column, heat=heat, overlay=picture(heat, alt), peak=peak)

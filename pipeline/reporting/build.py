@@ -31,7 +31,7 @@ def build_report(
     attention_samples: int,
     real_per_class: int = 5,
 ) -> None:
-    """Reads what the earlier stages left and writes the report, the page last.
+    """Reads the outputs of the earlier stages and writes the report, the page last.
 
     Raises UserError for an input that is missing or malformed; then nothing was written.
     """

@@ -14,12 +14,12 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.reporting.published import PublishedProtocol, PublishedRow
 
 REAL_SHARE = 0.9
-"""Of a published protocol's real images, what ours needs at least: enough to hold some out."""
+"""Least share of the published number of real images; the rest may be held out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OurProtocol:
-    """What one of our numbers was measured on."""
+    """The protocol of one of our numbers."""
 
     name: str
     """Of the data set, for people."""
@@ -44,7 +44,7 @@ def our_protocol(entry: Mapping[str, Any], manifest: Manifest) -> OurProtocol:
 
 
 def comparable(row: PublishedRow, metric: str, ours: OurProtocol | None) -> str | None:
-    """Why our number, measured as `ours` says, is not to be held against the row's; None: it is.
+    """Why our number, measured as `ours` says, is not comparable with the row's; None if it is.
 
     `ours` is None where there is no such number. Each part of the sentence says what is theirs and
     what is ours.
@@ -72,7 +72,7 @@ def comparable(row: PublishedRow, metric: str, ours: OurProtocol | None) -> str 
 
 
 def remark(row: PublishedRow, metric: str, ours: OurProtocol) -> str | None:
-    """What differs although the numbers compare."""
+    """A difference between numbers that are comparable; None without one."""
     num_real, theirs = ours.entry.get("num_real"), row.protocol.num_real
     if metric.startswith("is_") or theirs is None or num_real == theirs:
         return None

@@ -47,33 +47,33 @@ class Chart:
 
 # Prefix of the metrics' names, title, what to see in it.
 _CHARTS = (
-    ("loss/", "Losses", "What D and G minimise, and its parts; means between two reports."),
+    ("loss/", "Losses", "The losses of D and G and their parts; means between two reports."),
     (
         "logits/",
         "Logits of D",
-        "Mean output of D for real and for generated images; the nearer, the harder to tell apart.",
+        "Mean output of D for real and generated images; the closer, the less D separates them.",
     ),
     (
         "attention/",
-        "Attention's share",
-        "The learnt factor of each attention block; it starts at 0, where the block does nothing.",
+        "Attention gamma",
+        "The learnt factor of each attention block; at 0, its start, the block is the identity.",
     ),
     (
         "residual/",
-        "Residual blocks' share",
-        "The learnt factor of each residual block in attention's place; it starts at 0.",
+        "Residual gamma",
+        "The learnt factor of each residual block in the place of attention; it starts at 0.",
     ),
     (
         "pixel_std/",
-        "Variety",
+        "Pixel standard deviation",
         "Standard deviation of pixels over a batch; a generator that makes one image has none.",
     ),
     ("throughput/", "Throughput", "Real images that D sees in a second."),
 )
-_ON_THE_WAY = re.compile(r"fi?d2k(_|$)")  # a chart each: no two extractors share a scale
-_ON_THE_WAY_NOTE = (
+_DURING_TRAINING = re.compile(r"fi?d2k(_|$)")  # a chart each: no two extractors share a scale
+_DURING_TRAINING_NOTE = (
     "Frechet distance of 2,000 generated images, always the same latents, to the training split; "
-    "so few make it larger, so it compares with itself alone."
+    "with so few images it is larger, so it is comparable only with itself."
 )
 _ALARMS = ("collapse/detected",)  # worth a chart only once they went off
 _NAMES = {
@@ -97,9 +97,9 @@ def charts(statuses: Sequence[MetricsRecord]) -> tuple[Chart, ...]:
         name for name in _names(statuses) if name not in _ALARMS or any(_values(statuses, name))
     ]
     groups = [
-        (f"Distance on the way: {name}", _ON_THE_WAY_NOTE, [name])
+        (f"Distance during training: {name}", _DURING_TRAINING_NOTE, [name])
         for name in names
-        if _ON_THE_WAY.match(name)
+        if _DURING_TRAINING.match(name)
     ]
     groups += [(title, note, [n for n in names if n.startswith(p)]) for p, title, note in _CHARTS]
     known = {name for _, _, members in groups for name in members}

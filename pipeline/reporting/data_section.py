@@ -1,4 +1,4 @@
-"""The data set as the report shows it: how many of what, how it looks, and what was noticed."""
+"""The report's data section: class counts, example images, and warnings of the data checks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class SheetRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSection:
-    """What the template needs."""
+    """The values of the template's data section."""
 
     histogram: Sequence[Mapping[str, Any]]
     """For each class its counts, and their shares of the largest class in per cent."""
@@ -50,7 +50,7 @@ class DataSection:
 
 
 def data_section(dataset: Dataset) -> DataSection:
-    """Reads the manifest, also one of an earlier program that noticed nothing."""
+    """Reads the manifest; one of an earlier version has no observations."""
     manifest = dataset.manifest
     seen = manifest.observations
     rejected = seen.get("rejected", {})

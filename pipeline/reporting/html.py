@@ -45,7 +45,7 @@ def script_data(content: Any) -> Markup:
 
 
 def asset(name: str) -> Markup:
-    """A style sheet or script of this package, to stand in a page."""
+    """A style sheet or script of this package, for a page."""
     return Markup((FOLDER / name).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""Everything that a report shows, read and checked."""
+"""Reads and checks the outputs of the earlier stages."""
 
 import json
 import zipfile
@@ -19,7 +19,7 @@ from pipeline.tracking.jsonl import STATS_NAME, MetricsRecord, read_stats
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPaths:
-    """What the earlier stages left."""
+    """Paths of the earlier stages' outputs."""
 
     model: Path
     """Folder of the exported model."""
@@ -37,7 +37,7 @@ class ReportPaths:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSamples:
-    """Generated images and where their features looked."""
+    """Generated images with their attention maps."""
 
     images: npt.NDArray[np.uint8]
     """[N, H, W, C], C 1 or 3."""
@@ -49,7 +49,7 @@ class AttentionSamples:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
-    """What the earlier stages left, in memory."""
+    """The outputs of the earlier stages, in memory."""
 
     config: Mapping[str, Any]
     """`config.json` of the model."""

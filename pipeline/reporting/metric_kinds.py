@@ -1,4 +1,4 @@
-"""The metrics that the report knows: what each means and what to hold it against."""
+"""The metrics of the report: meaning, direction and reference value of each."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,13 +13,13 @@ EXTRACTORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A metric, whatever extractor it is computed with."""
+    """A metric, independent of the feature extractor."""
 
     stem: str
     title: str
     better: Literal["lower", "higher", "near 1"]
     reference: str
-    """Key, without the extractor's suffix, of the number to hold it against."""
+    """Key, without the extractor's suffix, of the reference value."""
     reference_name: str
     meaning: str
     is_share: bool = False
@@ -82,7 +82,7 @@ KINDS = (
         reference="real_is_mean",
         reference_name="real images",
         meaning="High when each image is surely of one class and all classes occur; "
-        "blind to variety within a class.",
+        "independent of the diversity within a class.",
     ),
     Kind(
         stem="accuracy",
@@ -91,7 +91,7 @@ KINDS = (
         reference="heldout_accuracy",
         reference_name="real held-out images",
         meaning="Share of generated images that the extractor's classifier, trained on real ones "
-        "alone, takes for the class that was asked for.",
+        "alone, assigns to the requested class.",
         is_share=True,
     ),
     Kind(
@@ -137,8 +137,8 @@ KINDS = (
         better="higher",
         reference="baseline_density",
         reference_name="real held-out images",
-        meaning="How many real images' neighbourhoods hold a generated one, over the number that "
-        "is usual: about 1 for real images, more where only the commonest are made.",
+        meaning="How many real images' neighbourhoods contain a generated one, over the "
+        "usual number: about 1 for real images, more where only the commonest are made.",
     ),
     Kind(
         stem="coverage",
@@ -146,7 +146,7 @@ KINDS = (
         better="higher",
         reference="baseline_coverage",
         reference_name="real held-out images",
-        meaning="Share of real images whose neighbourhood holds a generated one.",
+        meaning="Share of real images whose neighbourhood contains a generated one.",
         is_share=True,
     ),
     Kind(
@@ -181,10 +181,10 @@ KINDS = (
 )
 DIVERSITY = Kind(
     stem="within_class_std_ratio",
-    title="Variety within a class",
+    title="Within-class standard deviation",
     better="near 1",
     reference="",
     reference_name="real images",
-    meaning="Spread of the 8x8-averaged pixels within a class, over that of the real images; "
-    "towards 0 a class has collapsed to one picture.",
+    meaning="Standard deviation of the 8x8-averaged pixels within a class, over that of real "
+    "images; near 0 all images of a class are the same.",
 )

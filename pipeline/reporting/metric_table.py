@@ -1,4 +1,4 @@
-"""Flat metrics and their protocols as the rows of a table that says what each number means."""
+"""`metrics.json` and `protocol.json` as the rows of a table."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.metric_kinds import DIVERSITY, EXTRACTORS, KINDS, OFFICIAL, Kind
-from pipeline.reporting.numbers import percent, significant, with_interval, with_spread
+from pipeline.reporting.numbers import percent, significant, with_interval, with_std
 
 _STEMS = {kind.stem for kind in KINDS}
 # Of the numbers of which every evaluation has one.
@@ -23,8 +23,8 @@ class Figure:
     """A number as it is shown."""
 
     value: str
-    spread: str = ""
-    """What stands behind it, smaller: a deviation or an interval."""
+    uncertainty: str = ""
+    """A standard deviation or an interval, shown smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Row:
     reference: Figure | None
     reference_name: str
     protocol: tuple[tuple[str, str], ...]
-    """(what, value) of how it was measured."""
+    """(name, value) of the measurement protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Card:
 
     row: Row
     beside: tuple[tuple[str, Figure], ...]
-    """(what it is, number) to hold it against."""
+    """(name, number) of reference values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class MetricTable:
     others: tuple[Row, ...]
     """Numbers that no row above shows."""
     headline: tuple[Card, ...]
-    """The few that sum it up, of the best known extractor."""
+    """The most important, of the best known extractor."""
     unofficial: bool
     """Whether distances were computed with features other than the published Inception's."""
     official: bool
@@ -139,7 +139,7 @@ def _row(
 
     def show(key: str) -> Figure | None:
         ends = tuple(f"{key}_ci95_{end}" for end in ("low", "high"))
-        value, spread, low, high = (metrics.get(k) for k in (key, _spread_key(key), *ends))
+        value, std, low, high = (metrics.get(k) for k in (key, _std_key(key), *ends))
         used.update((key, *ends))
         if value is None:
             return None
@@ -149,10 +149,10 @@ def _row(
             return Figure(*with_interval(value, low, high))
         if kind.is_share:
             return Figure(percent(value))
-        if spread is not None:
-            used.add(_spread_key(key))
-            shown, spread_shown = with_spread(value, spread)
-            return Figure(shown, f"\N{PLUS-MINUS SIGN} {spread_shown}")
+        if std is not None:
+            used.add(_std_key(key))
+            shown, std_shown = with_std(value, std)
+            return Figure(shown, f"\N{PLUS-MINUS SIGN} {std_shown}")
         return Figure(significant(value))
 
     ema = show(key)
@@ -181,7 +181,7 @@ def _beside(row: Row, matched: Row | None) -> tuple[tuple[str, Figure], ...]:
     return tuple(beside)
 
 
-def _spread_key(key: str) -> str:
+def _std_key(key: str) -> str:
     return key.replace("_mean", "_std", 1) if "_mean" in key else f"{key}_std"
 
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formats numbers for readers."""
 
 import math
 from itertools import pairwise
@@ -18,15 +18,15 @@ def significant(value: float, digits: int = 3) -> str:
     return _minus(f"{rounded:,.{max(0, digits - 1 - magnitude)}f}")
 
 
-def with_spread(value: float, spread: float) -> tuple[str, str]:
-    """A value to the place of its spread's second digit, and the spread: 9.214 and 0.043."""
-    if not (math.isfinite(value) and math.isfinite(spread)) or spread <= 0:
-        return significant(value), significant(spread, 2)
-    places = 1 - math.floor(math.log10(spread))
+def with_std(value: float, std: float) -> tuple[str, str]:
+    """A value to the place of its standard deviation's second digit, and that: 9.214 and 0.043."""
+    if not (math.isfinite(value) and math.isfinite(std)) or std <= 0:
+        return significant(value), significant(std, 2)
+    places = 1 - math.floor(math.log10(std))
     if places > 6:
-        return significant(value), significant(spread, 2)
+        return significant(value), significant(std, 2)
     places = max(0, places)
-    return _minus(f"{value:,.{places}f}"), f"{spread:,.{places}f}"
+    return _minus(f"{value:,.{places}f}"), f"{std:,.{places}f}"
 
 
 def with_interval(value: float, low: float, high: float) -> tuple[str, str]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.attention_figure import HEAT_COLOURS, SIDE, AttentionFigure
-from pipeline.reporting.beside_paper import beside_paper
 from pipeline.reporting.charts import page_chart, vega_script
 from pipeline.reporting.curves import Chart, line_chart
 from pipeline.reporting.data_section import data_section
@@ -14,6 +13,7 @@ from pipeline.reporting.html import picture, render, script_data
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.metric_table import metric_table
 from pipeline.reporting.numbers import count, duration, kimg, significant
+from pipeline.reporting.paper_table import paper_table
 from pipeline.reporting.published import read_published
 from pipeline.reporting.samples import banner, class_rows, moments
 
@@ -48,7 +48,7 @@ def render_page(
         banner=picture(strip, "Generated images, a class after the other"),
         banner_scale=strip_scale,
         table=metric_table(inputs.metrics, inputs.protocol),
-        beside=beside_paper(
+        paper=paper_table(
             read_published(),
             config.get("variant", ""),
             inputs.metrics,

@@ -66,7 +66,7 @@ class PublishedNumber:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedRow:
-    """What one publication says of one system."""
+    """The numbers of one publication for one system."""
 
     table: str
     """`Table 1`, `Table 2`, `Figure 4`, or `port`."""

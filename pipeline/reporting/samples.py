@@ -1,4 +1,4 @@
-"""Generated and real images by class, and the generator's way there."""
+"""Generated and real images by class, and samples during training."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from pipeline.reporting.html import Picture, picture
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.numbers import kimg
 
-MAX_MOMENTS = 12  # columns of the film
+MAX_MOMENTS = 12  # columns of the film strip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def test_metrics_are_sorted_into_charts(digits_report):
     assert drawn == {
         "Losses": ["D", "G"],
         "Logits of D": ["generated", "real"],
-        "Attention's share": ["D at 16x16", "G at 16x16"],
+        "Attention gamma": ["D at 16x16", "G at 16x16"],
         "Throughput": ["images/s"],
     }
     assert [c.title for c in charts(records([1.0], "new/thing"))] == ["Other"]
@@ -76,7 +76,7 @@ def test_what_is_measured_now_and_then_is_one_curve():
         status.metrics["fid2k_dataset_cnn"] = distance
         status.metrics["fd2k_efficientnet_lite0"] = 10 * distance
     first, second, losses = charts(statuses)
-    assert first.title == "Distance on the way: fd2k_efficientnet_lite0"
+    assert first.title == "Distance during training: fd2k_efficientnet_lite0"
     assert (second.kimg, second.series[0].values) == ((2.0, 4.0), (9.0, 5.0))
     assert [command for command, _, _ in points(drawn(second)[0])] == ["M", "L"]
     assert len(losses.kimg) == 4

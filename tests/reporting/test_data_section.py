@@ -54,7 +54,7 @@ def test_what_was_noticed_is_told(page):
     assert "2 of 2 classes have fewer than 50 images: '<script>alert(1)<script>' with 20" in text
     assert "classes share 1 image, the same pixel for pixel." in text
     assert "41 of 41 originals are smaller than the shards' resolution." in text
-    assert "1 image could not be used. 1 image repeats another pixel for pixel" in text
+    assert "1 image could not be used. 1 image is a duplicate pixel for pixel" in text
     assert f"{NASTY}/<b>bad.png no known image format; it begins with b'<u>oops'" in text
     assert f"{NASTY}/03.png" in text
     assert "\U0001f431/<i>copy.png" in text

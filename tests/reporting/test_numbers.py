@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Formats numbers for readers."""
 
 import math
 
@@ -10,7 +10,7 @@ from pipeline.reporting.numbers import (
     percent,
     significant,
     with_interval,
-    with_spread,
+    with_std,
 )
 
 MINUS = "\N{MINUS SIGN}"
@@ -36,7 +36,7 @@ def test_significant_digits(value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "spread", "texts"),
+    ("value", "std", "texts"),
     [
         (9.21437, 0.0432, ("9.214", "0.043")),
         (-0.0001, 0.0003, (f"{MINUS}0.00010", "0.00030")),
@@ -45,8 +45,8 @@ def test_significant_digits(value, text):
         (9.2, math.nan, ("9.20", "not finite")),
     ],
 )
-def test_value_ends_where_its_spread_ends(value, spread, texts):
-    assert with_spread(value, spread) == texts
+def test_value_ends_where_its_std_ends(value, std, texts):
+    assert with_std(value, std) == texts
 
 
 def test_shares_durations_and_lengths():

@@ -8,8 +8,8 @@ import pytest
 
 from models.variants import VARIANTS
 from pipeline.data.shards.manifest import Manifest, Split
-from pipeline.reporting.beside_paper import beside_paper
 from pipeline.reporting.comparable import comparable, our_protocol, remark
+from pipeline.reporting.paper_table import paper_table
 from pipeline.reporting.published import (
     PAPER_FILE,
     PublishedRow,
@@ -208,7 +208,7 @@ def test_ours_stands_beside_theirs_with_weights_of_the_same_kind():
         "is_mean_raw": {**OURS, "num_real": 0, "splits": 10},
     }
     metrics = {"fid": 12.0, "fid_raw": 19.4321, "is_mean_raw": 50.1}
-    beside = beside_paper(ROWS, "sagan-feat32", metrics, protocol, _manifest())
+    beside = paper_table(ROWS, "sagan-feat32", metrics, protocol, _manifest())
     papers = beside.comparable[0]
     assert papers.source.startswith("Table 1; ")
     fid, score = papers.cells
@@ -223,7 +223,7 @@ def test_nothing_compares_where_the_features_are_others():
     protocol = {"fid_dataset_cnn_raw": {**OURS, "extractor": "dataset-cnn", "weights": "raw"}}
     metrics = {"fid_dataset_cnn_raw": 3.0}
     digits = _manifest(name="digits", source={"kind": "digits"}, resolution=32, num_classes=10)
-    beside = beside_paper(ROWS, "sagan", metrics, protocol, digits)
+    beside = paper_table(ROWS, "sagan", metrics, protocol, digits)
     assert beside.comparable == ()
     (row,) = beside.others
     assert row.reason.startswith("imagenet, not digits; 1,000 classes, not 10; 128x128 pixels")

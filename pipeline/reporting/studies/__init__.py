@@ -1,1 +1,1 @@
-"""The page of a study: all trials, the best, the paper beside them."""
+"""A study's page: all trials, the best configuration, comparison with the paper."""

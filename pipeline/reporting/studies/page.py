@@ -8,8 +8,8 @@ from pipeline.reporting.charts import PageChart, vega_script
 from pipeline.reporting.html import render
 from pipeline.reporting.numbers import count, significant
 from pipeline.reporting.published import read_published
-from pipeline.reporting.studies.beside_study import beside_study
 from pipeline.reporting.studies.paper_order import paper_orders
+from pipeline.reporting.studies.paper_table import paper_table
 from pipeline.reporting.studies.rows import (
     config_rows,
     counted,
@@ -23,9 +23,9 @@ from pipeline.search.results import StudyResults
 from pipeline.search.trial_name import short_keys, trial_name
 
 _INTERVALS = (
-    "Intervals are Student's t over seeds; they say how far another set of seeds may lead, and "
-    "nothing of other data. Minus the best, seed by seed, what the seeds do alike drops out; the "
-    "best was chosen by these values, so it stands a little too well."
+    "Intervals are Student's t over seeds: they cover other seeds, not other data. In the "
+    "difference from the best, seed by seed, common effects of a seed cancel; the best was "
+    "chosen by these values, so its mean is biased."
 )
 
 
@@ -66,7 +66,7 @@ def render_study(results: StudyResults, described: Mapping[str, Any], charts: St
         charts=charts,
         vega_script=vega_script,
         configurations=config_rows(results),
-        beside=beside_study(results, measured, read_published()),
+        paper=paper_table(results, measured, read_published()),
         orders=orders,
         no_order=_no_order(results) if not orders else "",
         rungs=rungs_kimg(results.section),
@@ -93,8 +93,8 @@ def _lead(results: StudyResults) -> str:
 def _unfinished(results: StudyResults) -> str:
     over = sum(trial.is_over for trial in results.trials)
     return (
-        f"{over} of {num_expected(results)} trials are over. All that stands here is of these "
-        "alone; the same command goes on."
+        f"{over} of {num_expected(results)} trials are over. This page shows only these; "
+        "the same command continues the study."
     )
 
 
@@ -139,9 +139,9 @@ def _best(results: StudyResults, described: Mapping[str, Any]) -> _Best | None:
         interval=interval_text(best.ci95),
         interval_note=note if best.ci95 is not None else "one seed: no interval",
         caution=(
-            f"It was chosen among {num} by this very number, which flatters it. "
-            "Its value is that of a search's small protocol; the evaluation "
-            "of a full training, on other samples, is what to report."
+            f"It is the best of {num} by this value, which is therefore biased. The value was "
+            "measured with the small protocol of the search; report the evaluation of a full "
+            "training, on other samples."
         ),
         commands=(
             f"# writes it to params.yaml\npython tune.py --study {study}{smoke} --apply\n\n"
@@ -151,15 +151,15 @@ def _best(results: StudyResults, described: Mapping[str, Any]) -> _Best | None:
 
 
 def _one_seed() -> str:
-    return "Each was trained with one seed, so nothing is known of how far another may lead."
+    return "Each was trained with one seed, so the variance over seeds is unknown."
 
 
 def _no_order(results: StudyResults) -> str:
     if varied(results) == ("model.variant",):
-        return "Too few of these systems have a value for an order."
+        return "Fewer than two of these systems have a value, so there is no order."
     return (
-        "The paper has no order of such configurations to compare with: it varies the system "
-        "alone, and this study other keys."
+        "The paper has no order of these configurations: it varies the system alone, and "
+        "this study varies other keys."
     )
 
 

@@ -24,12 +24,12 @@ _LEVEL = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class OrderStatement:
-    """One order of the paper beside ours."""
+    """The order of systems in one table of the paper, and ours."""
 
     place: str
     """`Table 1`, or `Figure 4, 10,000 updates`."""
     metric: str
-    """What the paper orders by."""
+    """The paper's metric."""
     lower_first: bool
     """Whether less of that is better."""
     theirs: tuple[str, ...]

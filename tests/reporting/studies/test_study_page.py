@@ -48,7 +48,7 @@ def test_a_study_over_rates(tmp_path):
 def test_a_study_over_systems_beside_the_paper(tmp_path):
     text, _ = page_of(write_attention(tmp_path))
     assert "24.90 19.82 to 29.98 mean over 2 seeds" in text
-    assert "Theirs, not ours: imagenet, not digits" in text
+    assert "Published, not ours: imagenet, not digits" in text
     assert "256,000 kimg), not 8 kimg" in text
     assert "sagan-feat16 Table 1 FID 22.14 (recalled), IS 45.94 (recalled) 24.90" in text
     assert "Kendall's tau 0.80 over 5 systems" in text
@@ -82,7 +82,7 @@ def test_an_unfinished_study_says_so(tmp_path):
     text, _ = page_of(folder)
     assert "Not finished. 1 of 4 trials are over." in text
     assert "one seed: no interval" in text
-    assert "Too few of these systems have a value for an order." in text
+    assert "Fewer than two of these systems have a value, so there is no order." in text
 
 
 def test_a_study_without_a_report_has_a_page(tmp_path):

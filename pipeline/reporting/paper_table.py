@@ -1,4 +1,4 @@
-"""The published numbers of a system, and ours beside those that were measured alike."""
+"""The published numbers of a system, with ours where both were measured in the same way."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,47 +26,47 @@ class Cell:
     title: str
     value: str
     mark: str
-    """How it was read, where that is not its author's own text."""
+    """Where the number was read, if not in the publication itself."""
     ours: str
-    """Our number; empty where it does not compare."""
+    """Our number; empty where it is not comparable."""
     remark: str
-    """What differs although it compares, or why this one of the row's does not."""
+    """A difference of comparable numbers, or why this number is not comparable."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BesideRow:
-    """What one publication says of one system."""
+class PaperRow:
+    """The numbers of one publication for one system."""
 
     name: str
     source: str
     """`Table 1 of ...`."""
     cells: tuple[Cell, ...]
     reason: str
-    """Why none of them compares; empty where one does."""
+    """Why no number is comparable; empty where one is."""
 
     @property
     def compares(self) -> bool:
-        """Whether one of ours stands beside one of its numbers."""
+        """Whether one of its numbers has a comparable number of ours."""
         return any(cell.ours for cell in self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BesidePaper:
-    """All that is published of the system, and of others on the same images."""
+class PaperTable:
+    """All published numbers of the system, and of other systems on the same images."""
 
-    comparable: tuple[BesideRow, ...]
-    """With numbers of ours beside some of theirs."""
-    others: tuple[BesideRow, ...]
+    comparable: tuple[PaperRow, ...]
+    """Rows with a comparable number of ours."""
+    others: tuple[PaperRow, ...]
 
 
-def beside_paper(
+def paper_table(
     published: Sequence[PublishedRow],
     variant: str,
     metrics: Mapping[str, float | None],
     protocol: Mapping[str, Mapping[str, Any]],
     manifest: Manifest,
-) -> BesidePaper:
-    """Of a run of the system `variant`: its metrics, their protocols and its data set."""
+) -> PaperTable:
+    """The published rows for a run of the system `variant` on the data set of `manifest`."""
     here = our_protocol({}, manifest)
     chosen = [row for row in published if row.variant == variant]
     chosen += [
@@ -77,7 +77,7 @@ def beside_paper(
         and row.protocol.resolution == here.resolution
     ]
     rows = [_row(row, metrics, protocol, manifest) for row in chosen]
-    return BesidePaper(
+    return PaperTable(
         comparable=tuple(row for row in rows if row.compares),
         others=tuple(row for row in rows if not row.compares),
     )
@@ -88,7 +88,7 @@ def _row(
     metrics: Mapping[str, float | None],
     protocol: Mapping[str, Mapping[str, Any]],
     manifest: Manifest,
-) -> BesideRow:
+) -> PaperRow:
     keys = {metric: _our_key(metric, row, protocol) for metric in row.numbers}
     ours = {m: None if k is None else our_protocol(protocol[k], manifest) for m, k in keys.items()}
     reasons = {metric: comparable(row, metric, ours[metric]) for metric in row.numbers}
@@ -105,7 +105,7 @@ def _row(
         for metric, number in row.numbers.items()
     ]
     said = [reason for reason in reasons.values() if reason is not None]
-    return BesideRow(
+    return PaperRow(
         name=row.name if row.updates is None else f"{row.name}, {count(row.updates)} updates",
         source=row.source.title if row.table == "port" else f"{row.table}; {row.source.title}",
         cells=tuple(cells),

@@ -1,4 +1,4 @@
-"""What is published of a study's systems, and whether its numbers may stand beside that."""
+"""The published numbers of a study's systems, and whether the study's are comparable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _PAPER_LENGTH = "1,000,000 updates of 256 images (256,000 kimg)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedLine:
+class PaperRow:
     """One row of the paper."""
 
     variant: str
@@ -30,21 +30,21 @@ class PublishedLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BesideStudy:
+class PaperTable:
     """The paper's rows of all systems in a study, the study's best system first."""
 
-    lines: tuple[PublishedLine, ...]
+    lines: tuple[PaperRow, ...]
     source: str
     recalled: bool
-    """Whether a number was recalled, and not held against the paper again."""
+    """Whether a number was recalled, and not checked in the paper again."""
     reason: str
-    """Why no value of ours may be held against theirs; empty where one may."""
+    """Why the values are not comparable; empty where they are."""
 
 
-def beside_study(
+def paper_table(
     results: StudyResults, measured: Measurement | None, published: Sequence[PublishedRow]
-) -> BesideStudy | None:
-    """None where nothing of the study's systems is published in the paper."""
+) -> PaperTable | None:
+    """None where the paper has no number of the study's systems."""
     ours = _systems(results)
     rows = [row for row in published if row.table != "port" and row.variant in ours]
     if not rows:
@@ -53,7 +53,7 @@ def beside_study(
     rows.sort(key=lambda row: order.index(str(row.variant)))
     stem = results.metric.partition("_")[0].rstrip("0123456789k")
     like = [row for row in rows if stem in row.numbers] or rows
-    return BesideStudy(
+    return PaperTable(
         lines=tuple(_line(row, ours[str(row.variant)]) for row in rows),
         source=rows[0].source.title,
         recalled=any(n.read == "unverified" for row in rows for n in row.numbers.values()),
@@ -74,14 +74,14 @@ def _systems(results: StudyResults) -> dict[str, float | None]:
     }
 
 
-def _line(row: PublishedRow, ours: float | None) -> PublishedLine:
+def _line(row: PublishedRow, ours: float | None) -> PaperRow:
     numbers = []
     for metric, number in row.numbers.items():
         mark = {"second-hand": " (as others quote it)", "unverified": " (recalled)"}
         title = _TITLES.get(metric, metric)
         numbers.append(f"{title} {number.value:g}{mark.get(number.read, '')}")
     place = row.table if row.updates is None else f"{row.table}, {count(row.updates)} updates"
-    return PublishedLine(
+    return PaperRow(
         variant=str(row.variant),
         name=row.name,
         place=place,
