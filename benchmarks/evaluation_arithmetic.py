@@ -30,8 +30,8 @@ def measure(num_samples: int = 10_000, rounds: int = 3) -> dict[str, float]:
     """Seconds, ratios and relative differences; medians of rounds in which all take turns.
 
     `fid_vs_sqrtm` is how many times faster FID comes from given moments than by
-    `scipy.linalg.sqrtm`, the real side's factor being cached; `fid_difference` how far apart the
-    two are; `intra_fid_seconds` what 1,000 classes of 50 generated and 1,300 real images take.
+    `scipy.linalg.sqrtm`, with a cached factor of the real images; `fid_difference` how far apart
+    the two are; `intra_fid_seconds` what 1,000 classes of 50 generated and 1,300 real images take.
     """
     generated, real = make_features(0, num_samples, 0.05), make_features(1, num_samples, 0.0)
     moments = Moments.of(generated), Moments.of(real)

@@ -19,7 +19,7 @@ from pipeline.evaluation.executor import ParallelExecutor, blocks_of
 from pipeline.evaluation.extractors.extractor import INCEPTION, Extractor
 from pipeline.evaluation.extractors.inception import open_inception
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.metrics.frechet import fid
+from pipeline.evaluation.metrics.frechet import fid_of_moments
 from pipeline.evaluation.metrics.moments import Moments
 from tests.evaluation.extractors.inception_weights import write_random_inception
 
@@ -106,7 +106,9 @@ def _extract(extractor: Extractor, images: torch.Tensor) -> torch.Tensor:
 
 def _distance_of_halves(features: torch.Tensor) -> float:
     half = len(features) // 2
-    return fid(*(Moments.of(part.numpy()) for part in (features[:half], features[half:])))
+    return fid_of_moments(
+        *(Moments.of(part.numpy()) for part in (features[:half], features[half:]))
+    )
 
 
 def _crops_of_photos(count: int) -> torch.Tensor:

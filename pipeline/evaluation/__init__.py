@@ -1,1 +1,1 @@
-"""How good generated images are: extractors, the real side, scores and their protocol."""
+"""Evaluation of images: feature extractors, metrics, reference statistics and protocol."""

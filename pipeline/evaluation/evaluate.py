@@ -1,28 +1,37 @@
-"""Scores a model: images of the averaged and the raw generator against the real side."""
+"""Evaluates a model: images of the averaged and the raw generator against the real images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
+from pipeline.core.randomness import generator_at
 from pipeline.data.shards.manifest import Manifest
-from pipeline.evaluation.class_draws import draw_by_class
-from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.measurements import Measurements, Protocol
-from pipeline.evaluation.metrics.intra_fid import ClassDistances
-from pipeline.evaluation.metrics.spread import SPREAD_FORMULA, spread_ratio
-from pipeline.evaluation.model_side import measure_model_side
-from pipeline.evaluation.opened import RealSide, agree_on, open_real_side, open_snapshot
-from pipeline.evaluation.passes import Pass, pass_over_generated
-from pipeline.evaluation.real_side import measure_real_side
-from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.sample_files import write_samples
-from pipeline.evaluation.sampling import describe_labels, draw
-from pipeline.evaluation.versions import library_versions
-from pipeline.training.generator import SnapshotGenerator
+from pipeline.evaluation.executor import ParallelExecutor, exact_arithmetic
+from pipeline.evaluation.extraction import Extraction, extract_generated
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.extractors.weights import WeightSources
+from pipeline.evaluation.measure import measure_generated, measure_reference
+from pipeline.evaluation.measurements import Measurements, library_versions
+from pipeline.evaluation.metrics.intra_fid import (
+    MIYATO_PER_CLASS,
+    ClassAccumulator,
+    ClassDistances,
+    class_features,
+)
+from pipeline.evaluation.metrics.within_class_std import (
+    WITHIN_CLASS_STD_FORMULA,
+    within_class_std_ratio,
+)
+from pipeline.evaluation.reference.folder import check_same_dataset, open_references
+from pipeline.evaluation.reference.statistics import ReferenceStatistics
+from pipeline.evaluation.samples import write_samples
+from pipeline.evaluation.sampling import Draw, describe_labels, draw
+from pipeline.storage.digest import sha256_file
+from pipeline.training.generator import SnapshotGenerator, load_generator
 
 EMA_FILE = "generator.safetensors"
 RAW_FILE = "generator-raw.safetensors"
@@ -32,12 +41,12 @@ QUANTISATION = "uint8: 127.5 x + 127.5, rounded to nearest, clamped to 0..255"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationFiles:
-    """Where the results go."""
+    """Paths of the results."""
 
     metrics: Path
     """JSON of numbers by key."""
     protocol: Path
-    """JSON of how each was measured."""
+    """JSON of the protocol of each."""
     samples: Path
     """Folder for the pictures."""
 
@@ -54,11 +63,11 @@ def evaluate_model(
     device: str,
     executor: ParallelExecutor | None = None,
 ) -> dict[str, float]:
-    """Writes `files`, the metrics last, and returns the metrics. A collective of the crew.
+    """Writes `files`, the metrics last, and returns the metrics. A collective.
 
-    Without a crew this process alone works; of several the main one writes, and the others return
-    nothing. Raises UserError, before anything is written, for inputs that are missing, damaged or
-    of another data set than `manifest`'s, and for too few samples.
+    Without an executor this process works alone; of several the main one writes, and the others
+    return nothing. Raises UserError, before anything is written, for inputs that are missing,
+    damaged or of another data set than `manifest`'s, and for too few samples.
     """
     executor = executor or ParallelExecutor.on(device)
     context = executor.context
@@ -68,45 +77,29 @@ def evaluate_model(
             raise UserError(f"{model_dir} holds no whole model; `dvc repro train` exports it")
         paths = {"": model_dir / EMA_FILE, "_raw": model_dir / RAW_FILE}
         generators = {s: open_snapshot(path, manifest, device) for s, path in paths.items()}
-        real = open_real_side(reference_dir, manifest, extractors, sources, device, executor)
-    agree_on(executor, list(paths.values()), real, settings)
+        networks, references = open_references(
+            reference_dir, manifest, extractors, sources, device, executor
+        )
+    if context.is_distributed:
+        content = {
+            "snapshots": {path.name: sha256_file(path) for path in paths.values()},
+            "extractors": {network.name: network.describe() for network in networks},
+            "settings": settings.model_dump(),
+        }
+        context.agree(content, "model, extractor or protocol")
+    references = [each.with_baseline(settings.num_samples) for each in references]
     measurements = Measurements(common_protocol(manifest, settings.num_samples, settings.seed))
     with exact_arithmetic():
-        passes = {
-            suffix: pass_over_generated(
-                G,
-                draw(settings.seed, settings.num_samples, G.z_dim, G.num_classes),
-                real.extractors,
-                executor,
-                G.name,
+        for suffix, G in generators.items():
+            extraction = measure_model(
+                measurements, G, networks, references, settings, executor, suffix
             )
-            for suffix, G in generators.items()
-        }
-        facts = [
-            RealFacts.of(reference, settings.num_samples, manifest.class_names)
-            for reference in real.references
-        ]
-        drawn = {
-            suffix: draw_by_class(G, real.extractors, facts, settings, executor)
-            for suffix, G in generators.items()
-        }
+            if context.is_main:
+                _add_within_class_std(measurements, G, extraction, references[0], suffix)
         with context.raise_on_all():
             if context.is_main:
-                for suffix, G in generators.items():
-                    entry = describe_model(G)
-                    measure_model(
-                        measurements,
-                        passes[suffix],
-                        real,
-                        facts,
-                        settings,
-                        entry,
-                        suffix,
-                        drawn=drawn[suffix],
-                    )
-                    _add_spread(measurements, passes[suffix], real, entry, suffix)
-                for extractor, known in zip(real.extractors, facts, strict=True):
-                    measure_real_side(measurements, known, settings, extractor.describe())
+                for network, reference in zip(networks, references, strict=True):
+                    measure_reference(measurements, reference, settings, network.describe())
                 write_samples(files.samples, generators[""], settings.seed)
                 measurements.write(files.metrics, files.protocol)
     return measurements.values
@@ -114,31 +107,78 @@ def evaluate_model(
 
 def measure_model(
     measurements: Measurements,
-    generated: Pass,
-    real: RealSide,
-    facts: Sequence[RealFacts],
+    G: SnapshotGenerator,
+    extractors: Sequence[Extractor],
+    references: Sequence[ReferenceStatistics],
     settings: EvaluateSection,
-    entry: Protocol,
-    weights_suffix: str,
-    *,
-    drawn: Sequence[ClassDistances | None],
-) -> None:
-    """Adds what a model's images score under each extractor; see `measure_model_side`.
+    executor: ParallelExecutor,
+    weights_suffix: str = "",
+) -> Extraction:
+    """Adds the metrics of a generator's images under each extractor, on the main process.
 
-    `entry` is what the protocol says of the model; `facts` and `drawn`, what `draw_by_class` gives,
-    are by extractor. For the main process.
+    `references` are the main process's, by extractor. A collective.
     """
-    sides = zip(generated.collected, real.extractors, facts, drawn, strict=True)
-    for images, extractor, known, by_class in sides:
-        measure_model_side(
-            measurements,
-            images,
-            known,
-            settings,
-            {**extractor.describe(), **entry},
-            weights_suffix,
-            drawn_by_class=by_class,
+    inputs = draw(settings.seed, settings.num_samples, G.z_dim, G.num_classes)
+    extraction = extract_generated(G, inputs, extractors, executor, G.name)
+    drawn = draw_by_class(G, extractors, references, settings, executor)
+    with executor.context.raise_on_all():
+        if executor.context.is_main:
+            for statistics, extractor, reference, by_class in zip(
+                extraction.statistics, extractors, references, drawn, strict=True
+            ):
+                entry = {**extractor.describe(), **describe_model(G)}
+                measure_generated(
+                    measurements,
+                    statistics,
+                    reference,
+                    settings,
+                    entry,
+                    weights_suffix,
+                    drawn_by_class=by_class,
+                )
+    return extraction
+
+
+def draw_by_class(
+    G: SnapshotGenerator,
+    extractors: Sequence[Extractor],
+    references: Sequence[ReferenceStatistics],
+    settings: EvaluateSection,
+    executor: ParallelExecutor,
+) -> list[ClassDistances | None]:
+    """Distances within the classes by extractor, of 5,000 images drawn for each class.
+
+    None where the settings ask for no such draw. On the main process alone. A collective.
+    """
+    if "intra-fid" not in settings.metrics or settings.intra_fid != "miyato5k":
+        return [None] * len(references)
+    accumulators = [
+        ClassAccumulator(
+            class_features(reference.train.features, reference.rows_by_class or []),
+            G.num_classes,
+            settings.bootstrap,
         )
+        for reference in references
+    ]
+    for label in range(G.num_classes):
+        inputs = class_draw(settings.seed, label, MIYATO_PER_CLASS, G.z_dim)
+        statistics = extract_generated(G, inputs, extractors, executor, G.name).statistics
+        for accumulator, images in zip(accumulators, statistics, strict=True):
+            accumulator.add(label, images.features)
+    return [accumulator.result() for accumulator in accumulators]
+
+
+def class_draw(seed: int, label: int, count: int, z_dim: int) -> Draw:
+    """The inputs of `count` images of one class, independent of those of other metrics."""
+    z = torch.randn(count, z_dim, generator=generator_at(seed, "evaluate-class-latents", label))
+    return Draw(seed=seed, z=z, y=torch.full((count,), label))
+
+
+def open_snapshot(path: Path, manifest: Manifest, device: str) -> SnapshotGenerator:
+    """A snapshot of a model of the data set `manifest`; raises UserError for any other."""
+    G = load_generator(path, device)
+    check_same_dataset(path, G.metadata["dataset_digest"], manifest, G.class_names)
+    return G
 
 
 def check_num_samples(key: str, num_samples: int, manifest: Manifest) -> None:
@@ -152,7 +192,7 @@ def check_num_samples(key: str, num_samples: int, manifest: Manifest) -> None:
 
 
 def common_protocol(manifest: Manifest, num_samples: int, seed: int) -> dict[str, object]:
-    """What the protocols of all numbers of an evaluation share."""
+    """Protocol entries that all numbers of an evaluation share."""
     return {
         "dataset": manifest.name,
         "dataset_digest": manifest.digest,
@@ -165,7 +205,7 @@ def common_protocol(manifest: Manifest, num_samples: int, seed: int) -> dict[str
 
 
 def describe_model(G: SnapshotGenerator) -> dict[str, object]:
-    """What the protocol of a number says of the model."""
+    """Protocol entries of a generator."""
     return {
         "weights": "EMA" if G.metadata["ema"] else "raw",
         "nimg": G.metadata["nimg"],
@@ -173,23 +213,27 @@ def describe_model(G: SnapshotGenerator) -> dict[str, object]:
     }
 
 
-def _add_spread(
-    measurements: Measurements, generated: Pass, real: RealSide, entry: Protocol, suffix: str
+def _add_within_class_std(
+    measurements: Measurements,
+    G: SnapshotGenerator,
+    extraction: Extraction,
+    reference: ReferenceStatistics,
+    suffix: str,
 ) -> None:
-    assert generated.spread is not None
-    assert real.spread is not None
-    ratio = spread_ratio(generated.spread, real.spread)
+    assert extraction.within_class_std is not None
+    assert reference.within_class_std is not None
+    ratio = within_class_std_ratio(extraction.within_class_std, reference.within_class_std)
     if ratio is not None:
         measurements.add(
             f"within_class_std_ratio{suffix}",
             ratio,
             {
-                **entry,
+                **describe_model(G),
                 "extractor": None,
                 "weights_sha256": None,
                 "resize": "averaged over 8x8 equal areas",
-                "num_generated": generated.collected[0].moments.count,
-                "num_real": real.references[0].protocol.num_train,
-                "formula": SPREAD_FORMULA,
+                "num_generated": extraction.statistics[0].moments.count,
+                "num_real": reference.protocol.num_train,
+                "formula": WITHIN_CLASS_STD_FORMULA,
             },
         )

@@ -1,16 +1,18 @@
-"""Blocks of images, worked on by the threads of all processes and taken up in their order.
+"""Parallel execution over blocks of images, with results that do not depend on the parallelism.
 
-What a block gives depends neither on who worked on it nor on how many there are: on the CPU each
-operation has one thread, and several blocks are under way at a time.
+On the CPU each operation has one thread, and several blocks are in progress at a time; results are
+consumed in the order of the blocks.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from pipeline.core.errors import Preempted, UserError
 from pipeline.distributed.context import DistContext
@@ -23,13 +25,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelExecutor:
-    """The threads and processes that share the images of a pass."""
+    """The threads and processes that share the blocks of an extraction."""
 
     context: DistContext = field(default_factory=DistContext)
     num_threads: int = 1
-    """Blocks that this process has under way at a time."""
+    """Blocks that this process works on at a time."""
     should_stop: Callable[[], str | None] = lambda: None
-    """Gives a reason to stop early."""
+    """Returns a reason to stop early."""
 
     @classmethod
     def on(
@@ -47,9 +49,9 @@ class ParallelExecutor:
     def for_blocks(
         self, num_blocks: int, work: Callable[[int], Result], take: Callable[[Result], None]
     ) -> None:
-        """Works on blocks [0, num_blocks); the main process takes the results in that order.
+        """Runs `work` on blocks [0, num_blocks); the main process takes the results in that order.
 
-        `work` runs in several threads at a time and gives what can be pickled. Raises UserError on
+        `work` runs in several threads and returns what can be pickled. Raises UserError on
         all when it does on any, and Preempted on all when any is to stop. A collective.
         """
         counts = self.context.gather(self.num_threads)
@@ -59,17 +61,17 @@ class ParallelExecutor:
             rounds: deque[list[Future[Result]]] = deque()
             try:
                 for number in range(num_rounds + 1):
-                    if number < num_rounds:  # begun before the round before it is taken up
+                    if number < num_rounds:  # begun before the previous round is consumed
                         start = number * num_slots + first
                         own = range(start, min(start + self.num_threads, num_blocks))
                         rounds.append([pool.submit(work, block) for block in own])
                     if number > 0:
-                        self._take_up(rounds.popleft(), take)
+                        self._consume(rounds.popleft(), take)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _take_up(self, futures: list[Future[Result]], take: Callable[[Result], None]) -> None:
+    def _consume(self, futures: list[Future[Result]], take: Callable[[Result], None]) -> None:
         error: UserError | None = None
         results = []
         try:
@@ -82,13 +84,33 @@ class ParallelExecutor:
                 take(result)
 
     def _agree(self, error: UserError | None) -> None:
-        told = self.context.gather((None if error is None else str(error), self.should_stop()))
-        for rank, (message, _) in enumerate(told):
+        found = self.context.gather((None if error is None else str(error), self.should_stop()))
+        for rank, (message, _) in enumerate(found):
             if message is not None:
-                raise UserError(f"rank {rank}: {message}" if len(told) > 1 else message)
-        for _, reason in told:
+                raise UserError(f"rank {rank}: {message}" if len(found) > 1 else message)
+        for _, reason in found:
             if reason is not None:
                 raise Preempted(f"{reason}; run the same command to begin again")
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Within it arithmetic is full float32 and does not depend on the number of threads.
+
+    GPUs use neither TF32 nor algorithms whose result varies. On the CPU each operation of this
+    thread has one core, for convolutions and eigenvalues differ in their last bits with the number
+    of threads; a `ParallelExecutor` uses the other cores, block by block.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with (
+            threadpool_limits(1),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def blocks_of(count: int, size: int) -> list[range]:

@@ -1,17 +1,22 @@
-"""Numbers that cannot be had without the protocol that made them."""
+"""Metrics by key, each with the protocol by which it was measured."""
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
 
 from pipeline.evaluation.metrics.intervals import Interval
 from pipeline.storage.atomic import write_json
 
 Protocol = Mapping[str, Any]
 BY_CLASS = "by_class"
-"""Entry of a protocol that holds a value for each class, by its name."""
+"""Protocol entry with a value for each class, by its name."""
 
 
 class Measurements:
@@ -29,8 +34,8 @@ class Measurements:
     ) -> None:
         """Adds a finite number under a new key; `protocol` overrides what is common.
 
-        An interval adds `<key>_ci95_low` and `<key>_ci95_high`, whose entries leave out what the
-        number's own says by class.
+        An interval adds `<key>_ci95_low` and `<key>_ci95_high`, with the same entry but for
+        `by_class`.
         """
         assert key not in self._values, key
         if not math.isfinite(value):
@@ -46,7 +51,7 @@ class Measurements:
                 self.add(f"{key}_ci95_{end}", bound, of_ends)
 
     def note(self, sentence: str) -> None:
-        """Tells a person, on stderr and once, what to know about the numbers."""
+        """Prints a sentence about the numbers on stderr, once."""
         if sentence not in self._notes:
             self._notes.append(sentence)
             print(f"note: {sentence}", file=sys.stderr)
@@ -58,7 +63,7 @@ class Measurements:
 
     @property
     def protocols(self) -> dict[str, dict[str, Any]]:
-        """How each of them came, by the same keys."""
+        """Protocol of each of them, by the same keys."""
         return {key: dict(protocol) for key, protocol in self._protocols.items()}
 
     def write(self, metrics: Path, protocol: Path) -> None:
@@ -68,7 +73,7 @@ class Measurements:
 
 
 def lines(values: Mapping[str, float]) -> list[str]:
-    """Metrics for people, one a line, each with its interval where it has one."""
+    """Metrics as text, one a line, each with its interval where it has one."""
     shown = []
     for key, value in values.items():
         low, high = (values.get(f"{key}_ci95_{end}") for end in ("low", "high"))
@@ -76,3 +81,18 @@ def lines(values: Mapping[str, float]) -> list[str]:
         if not key.endswith(("_ci95_low", "_ci95_high")):
             shown.append(f"{key:<44} {value:12.4f}{interval}")
     return shown
+
+
+def by_name(names: Sequence[str], values: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    """Values [classes] by the classes' names; None in the place of NaN."""
+    pairs = zip(names, values.tolist(), strict=True)
+    return {name: None if math.isnan(value) else value for name, value in pairs}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that may move a metric, by distribution."""
+    return {
+        "torch": torch.__version__,
+        "torch-fidelity": version("torch-fidelity"),
+        "numpy": np.__version__,
+    }

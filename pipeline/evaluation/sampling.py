@@ -24,12 +24,12 @@ def draw_labels(seed: int, count: int, num_classes: int) -> torch.Tensor:
 
 
 def draw_latents(seed: int, count: int, z_dim: int) -> torch.Tensor:
-    """Standard normal latents (count, z_dim) float32, one image's whatever batch it falls in."""
+    """Standard normal latents (count, z_dim) float32, independent of the batch size."""
     return torch.randn(count, z_dim, generator=generator_at(seed, "evaluate-latents"))
 
 
 def describe_labels(count: int, num_classes: int) -> str:
-    """How often `draw_labels` takes each class, for the protocol."""
+    """Counts of the classes in `draw_labels`, for the protocol."""
     each, rest = divmod(count, num_classes)
     more = f", {rest} classes once more" if rest else ""
     return f"uniform: each of {num_classes} classes {each} times{more}"
@@ -47,7 +47,7 @@ class Draw:
     """Labels (N,) int64."""
 
     def name(self, index: int) -> str:
-        """Image `index`, for people."""
+        """Name of image `index` for messages."""
         return f"generated image {index} (label {self.y[index]}, seed {self.seed})"
 
 

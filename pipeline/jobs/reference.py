@@ -1,4 +1,4 @@
-"""What every process of the reference stage does, whoever started it."""
+"""The stage `reference`: reference statistics of the shards under each extractor."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ from pipeline.data.shards.streaming import open_anywhere
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.stopping import stop_reason
 from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.extractors.weight_sources import weight_sources
-from pipeline.evaluation.reference.bf16_effect import describe_bf16_effect
-from pipeline.evaluation.reference.compute import make_references
+from pipeline.evaluation.extractors.weights import weight_sources
+from pipeline.evaluation.reference.compute import describe_bf16_effect, make_references
 from pipeline.training.plain_optimizer import use_plain_optimizers
 
 CACHE_FOLDER = "reference"
@@ -27,7 +26,7 @@ class ReferencePaths:
     shards: str
     """A folder, or `s3://bucket/prefix`."""
     out: Path
-    """Folder for the real side."""
+    """Folder for the reference statistics."""
 
 
 def make_references_in_group(
@@ -37,9 +36,9 @@ def make_references_in_group(
     context: DistContext,
     should_stop: Callable[[], str | None] | None = None,
 ) -> None:
-    """Prepares the real side on `device` together with the other processes. A collective.
+    """Computes the reference statistics on `device` with the other processes. A collective.
 
-    `should_stop` gives a reason to stop early, in place of this process's signals.
+    `should_stop` returns a reason to stop early, in place of this process's signals.
     """
     keep_freed_memory()
     use_plain_optimizers()
@@ -72,5 +71,5 @@ def make_references_in_group(
         if not protocol.official and network_of(protocol.extractor) in PUBLISHED:
             print(
                 f"{protocol.extractor}: these are not the published weights (SHA-256 "
-                f"{protocol.weights_sha256[:8]}...); its metrics are called unofficial"
+                f"{protocol.weights_sha256[:8]}...); its metrics are named unofficial"
             )

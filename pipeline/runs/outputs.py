@@ -11,7 +11,7 @@ from torch import nn
 
 from models.discriminator import Discriminator
 from models.generator import Generator
-from pipeline.evaluation.sample_grid import write_sample_grid
+from pipeline.evaluation.samples import write_sample_grid
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.storage.atomic import atomic_write, write_json, write_text
 from pipeline.tracking.jsonl import STATS_NAME, read_stats

@@ -20,8 +20,8 @@ from pipeline.data.shards.streaming import open_anywhere
 from pipeline.distributed.context import DistContext
 from pipeline.distributed.stopping import stop_reason
 from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.extractors.weight_sources import weight_sources
-from pipeline.evaluation.opened import open_real_side
+from pipeline.evaluation.extractors.weights import weight_sources
+from pipeline.evaluation.reference.folder import open_references
 from pipeline.evaluation.small_protocol import SmallProtocol
 from pipeline.runs.backup import Backup, open_backup
 from pipeline.runs.checkpoints import FULL_DISK_CURE, Checkpoints, Retention
@@ -258,7 +258,7 @@ def _open_small_protocol(
     """The evaluation during training; on the main process alone, for which the others wait."""
     if params.train.eval_kimg is None or paths.reference is None or not context.is_main:
         return None
-    real = open_real_side(
+    extractors, references = open_references(
         paths.reference,
         manifest,
         params.reference.extractors,
@@ -266,4 +266,4 @@ def _open_small_protocol(
         device,
         ParallelExecutor.on(device),
     )
-    return SmallProtocol.of(real, device)
+    return SmallProtocol(extractors=extractors, references=references, device=device)

@@ -14,7 +14,7 @@ from pipeline.evaluation.executor import ParallelExecutor
 from stages.entry import run_stage
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import write_real_side
+from tests.evaluation.subjects import write_references
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
 def prepare_and_score(root: Path, out: Path, executor: ParallelExecutor) -> None:
     """What each process of the crew does."""
     prepared, reference = Prepared(root), out / "reference"
-    write_real_side(open_dataset(prepared.shards), reference, keep_features=40, executor=executor)
+    write_references(open_dataset(prepared.shards), reference, keep_features=40, executor=executor)
     evaluate(prepared, out, reference_dir=reference, executor=executor)
 
 

@@ -12,7 +12,7 @@ from pipeline.config.schema import EvaluateSection
 from pipeline.data.shards.reader import open_dataset
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import write_model, write_real_side, write_stripes
+from tests.evaluation.subjects import write_model, write_references, write_stripes
 from tests.support.processes import environment
 
 EVALUATE = {"num_samples": 330, "seed": 5, "is_splits": 2, "kid_subsets": 5, "kid_subset_size": 10}
@@ -24,7 +24,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     data = Prepared(folder / "data")
     write_model(data.model, write_stripes(data.shards))
-    write_real_side(open_dataset(data.shards), data.reference)
+    write_references(open_dataset(data.shards), data.reference)
     evaluate(data, folder / "expected", EvaluateSection(**EVALUATE))
     return folder
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.data.shards.manifest import Manifest, read_manifest
 from pipeline.data.shards.reader import open_dataset
 from tests.evaluation.extractors.inception_weights import write_random_inception
-from tests.evaluation.subjects import write_model, write_real_side, write_stripes
+from tests.evaluation.subjects import write_model, write_references, write_stripes
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Shards of stripes, their reference under dataset-cnn and an untrained model."""
     prepared = Prepared(tmp_path_factory.mktemp("prepared"))
     manifest = write_stripes(prepared.shards)
-    write_real_side(open_dataset(prepared.shards), prepared.reference, cnn_epochs=16)
+    write_references(open_dataset(prepared.shards), prepared.reference, cnn_epochs=16)
     write_model(prepared.model, manifest)
     return prepared
 

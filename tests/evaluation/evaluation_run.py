@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 from tests.evaluation.conftest import Prepared
 
 SETTINGS = EvaluateSection(

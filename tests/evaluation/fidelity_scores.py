@@ -1,4 +1,4 @@
-"""What `torch_fidelity.calculate_metrics` says of two folders of images, and what ours must be."""
+"""Scores of `torch_fidelity.calculate_metrics` of two folders of images, and ours beside them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.metrics.frechet import fid
-from pipeline.evaluation.metrics.scores import inception_score, kid, precision_and_recall
+from pipeline.evaluation.features import FeatureStatistics
+from pipeline.evaluation.metrics.frechet import fid_of_moments
+from pipeline.evaluation.metrics.inception_score import inception_score
+from pipeline.evaluation.metrics.kid import kid
+from pipeline.evaluation.metrics.precision_recall import precision_and_recall
 
 KID_SUBSETS = 20
 
@@ -45,8 +47,8 @@ def fidelity_scores(generated: str, real: str, **options: Any) -> dict[str, floa
 
 
 def assert_scores(
-    generated: Collected,
-    real: Collected,
+    generated: FeatureStatistics,
+    real: FeatureStatistics,
     expected: Mapping[str, float],
     *,
     is_splits: int,
@@ -54,13 +56,13 @@ def assert_scores(
     fid_error: float,
 ) -> None:
     """Our scores are the expected ones, FID within a share of `fid_error`."""
-    distance = fid(generated.moments, real.moments)
+    distance = fid_of_moments(generated.moments, real.moments)
     assert distance == pytest.approx(expected["frechet_inception_distance"], rel=fid_error)
-    score = inception_score(generated.logits, is_splits)
-    assert score.mean == pytest.approx(expected["inception_score_mean"], rel=1e-9)
-    assert score.std == pytest.approx(expected["inception_score_std"], rel=1e-6)
-    kernel = kid(generated.features, real.features, KID_SUBSETS, kid_subset_size)
-    assert kernel.mean == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
-    assert kernel.std == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-4)
+    mean, std = inception_score(generated.logits, is_splits)
+    assert mean == pytest.approx(expected["inception_score_mean"], rel=1e-9)
+    assert std == pytest.approx(expected["inception_score_std"], rel=1e-6)
+    mean, std = kid(generated.features, real.features, KID_SUBSETS, kid_subset_size)
+    assert mean == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
+    assert std == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-4)
     pair = precision_and_recall(generated.features, real.features)
     assert pair == (expected["precision"], expected["recall"])

@@ -14,7 +14,7 @@ from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.manifest import Manifest
 from pipeline.data.shards.reader import Dataset
 from pipeline.data.sources.arrays import array_source
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import Made, make_references
 from pipeline.training.snapshot import prepare_for_sampling, write_snapshot
 
@@ -59,7 +59,7 @@ def write_stripes(
     )
 
 
-def write_real_side(dataset: Dataset, out: Path, **changes: Any) -> list[Made]:
+def write_references(dataset: Dataset, out: Path, **changes: Any) -> list[Made]:
     """Under a `dataset-cnn` of one epoch; `changes` are other arguments of `make_references`."""
     arguments: dict[str, Any] = {
         "extractors": ["dataset-cnn"],

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.evaluation.collector import Collected, Collector, extract
 from pipeline.evaluation.extractors.inception import open_inception
+from pipeline.evaluation.features import FeatureAccumulator, FeatureStatistics
 from tests.evaluation.fidelity_scores import assert_scores, fidelity_scores, write_pngs
 
 COUNT = 8
@@ -19,12 +19,13 @@ def _pictures(seed: int, contrast: float) -> torch.Tensor:
     return (255 * (0.5 + contrast * (smooth - 0.5))).round().to(torch.uint8)
 
 
-def _collect(images: torch.Tensor, inception_file: Path) -> Collected:
+def _collect(images: torch.Tensor, inception_file: Path) -> FeatureStatistics:
     extractor = open_inception(str(inception_file), "cpu")
-    collector = Collector(extractor)
+    accumulator = FeatureAccumulator(extractor.name, extractor.feature_dim)
     for part in images.split(5):
-        collector.take(*extract(extractor, part), np.zeros(len(part), np.int64))
-    return collector.collected()
+        features, logits = (found.numpy() for found in extractor.extract(part))
+        accumulator.add(features, logits, np.zeros(len(part), np.int64))
+    return accumulator.statistics()
 
 
 def test_scores_are_those_of_calculate_metrics(tmp_path: Path, inception_file: Path) -> None:

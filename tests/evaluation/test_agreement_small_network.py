@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.evaluation.collector import Collected
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
+from pipeline.evaluation.features import FeatureStatistics
 from pipeline.evaluation.metrics.moments import Moments
 from tests.evaluation.fidelity_scores import assert_scores, fidelity_scores, write_pngs
 
@@ -77,13 +77,15 @@ def _draw(seed: int, contrast: float, darkest: int) -> np.ndarray:
     return np.clip(tints + noise, 0, 255).astype(np.uint8)
 
 
-def _collect(images: np.ndarray, batch: int) -> Collected:
+def _collect(images: np.ndarray, batch: int) -> FeatureStatistics:
     network = SmallNetwork()
     parts = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().split(batch)
     with torch.inference_mode():
         found = [network(part) for part in parts]
     features, logits = (torch.cat(each).numpy() for each in zip(*found, strict=True))
-    return Collected(moments=Moments.of(features), features=features, logits=logits, labels=None)
+    return FeatureStatistics(
+        moments=Moments.of(features), features=features, logits=logits, labels=None
+    )
 
 
 def test_scores_of_more_images_than_features(registered: str, tmp_path: Path) -> None:

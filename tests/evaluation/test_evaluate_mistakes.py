@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import write_model, write_real_side, write_stripes
+from tests.evaluation.subjects import write_model, write_references, write_stripes
 
 
 def _another_model(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def _another_reference(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:
 
 
 def _other_weights(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:
-    write_real_side(open_dataset(prepared.shards), tmp_path / "other", seed=9)
+    write_references(open_dataset(prepared.shards), tmp_path / "other", seed=9)
     folder = shutil.copytree(prepared.reference, tmp_path / "reference")
     name = "dataset-cnn/weights.safetensors"
     shutil.copyfile(tmp_path / "other" / name, folder / name)

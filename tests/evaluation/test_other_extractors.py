@@ -11,10 +11,10 @@ from torch import nn
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.reference.bf16_effect import describe_bf16_effect
+from pipeline.evaluation.reference.compute import describe_bf16_effect
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import SETTINGS, evaluate, read_outs
-from tests.evaluation.subjects import write_model, write_real_side, write_stripes
+from tests.evaluation.subjects import write_model, write_references, write_stripes
 
 
 class _Pixels(nn.Module):
@@ -39,7 +39,7 @@ def evaluated(
     few = Prepared(folder)
     write_model(few.model, write_stripes(few.shards, per_class=8))
     extractors = [_write(folder / "My Pixels.pt"), "efficientnet-lite0-bf16"]
-    made = write_real_side(open_dataset(few.shards), few.reference, extractors=extractors)
+    made = write_references(open_dataset(few.shards), few.reference, extractors=extractors)
     assert [each.protocol.extractor for each in made] == ["my-pixels", "efficientnet-lite0-bf16"]
     evaluate(
         few,
@@ -80,7 +80,7 @@ def test_bfloat16_states_its_effect(
 def test_a_file_that_was_replaced_is_told(prepared: Prepared, tmp_path: Path) -> None:
     path = _write(tmp_path / "net.pt")
     dataset = open_dataset(prepared.shards)
-    write_real_side(dataset, tmp_path / "reference", extractors=[path])
+    write_references(dataset, tmp_path / "reference", extractors=[path])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.script(nn.Sequential(_Pixels(), nn.ReLU())).save(path)

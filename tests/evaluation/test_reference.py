@@ -1,5 +1,6 @@
-"""The real data's side on disk."""
+"""Reference statistics on disk."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,13 +14,13 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
 from pipeline.evaluation.reference.compute import Made
-from pipeline.evaluation.reference.folder import read_pixels, read_reference, write_pixels
+from pipeline.evaluation.reference.folder import read_reference, write_reference
 from tests.evaluation.conftest import Prepared
-from tests.evaluation.subjects import write_real_side, write_stripes
+from tests.evaluation.subjects import write_references, write_stripes
 
 
 def _make(shards: Path, out: Path, epochs: int = 1, **changes: Any) -> list[Made]:
-    return write_real_side(open_dataset(shards), out, cnn_epochs=epochs, **changes)
+    return write_references(open_dataset(shards), out, cnn_epochs=epochs, **changes)
 
 
 @pytest.fixture
@@ -100,12 +101,8 @@ def test_one_image_is_too_few(tmp_path: Path) -> None:
 
 def test_another_data_set_is_refused(prepared: Prepared, tmp_path: Path) -> None:
     other = write_stripes(tmp_path / "shards", seed=1)
-    for read in (
-        lambda: read_reference(prepared.reference / "dataset-cnn", other),
-        lambda: read_pixels(prepared.reference / "dataset-cnn", other),
-    ):
-        with pytest.raises(UserError, match=r"was made of another data set .* than these shards"):
-            read()
+    with pytest.raises(UserError, match=r"was made of another data set .* than these shards"):
+        read_reference(prepared.reference / "dataset-cnn", other)
 
 
 @pytest.mark.parametrize(
@@ -124,31 +121,20 @@ def test_a_flipped_bit_is_found(copy: Path, prepared: Prepared, name: str) -> No
     [
         ("dataset-cnn/protocol.json", "protocol.json does not exist; .*`dvc repro reference`"),
         ("dataset-cnn/heldout.arrow", "heldout.arrow is missing; make it anew"),
-        (
-            "dataset-cnn/pixels.json",
-            "pixels.json does not exist; make it with `dvc repro reference`",
-        ),
+        ("dataset-cnn/pixels.json", "pixels.json is missing; make it anew"),
     ],
 )
 def test_a_missing_file_is_named(copy: Path, prepared: Prepared, name: str, message: str) -> None:
     (copy / name).unlink()
-    read = (
-        (lambda: read_pixels(copy / "dataset-cnn", prepared.manifest))
-        if name.endswith("pixels.json")
-        else (lambda: read_reference(copy / "dataset-cnn", prepared.manifest))
-    )
     with pytest.raises(UserError, match=message):
-        read()
+        read_reference(copy / "dataset-cnn", prepared.manifest)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "sagan-lab/reference/2"}', "\0"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "sagan-lab/reference/3"}', "\0"])
 def test_a_malformed_description_is_told(copy: Path, prepared: Prepared, text: str) -> None:
-    for path in (copy / "dataset-cnn" / "protocol.json", copy / "dataset-cnn" / "pixels.json"):
-        path.write_text(text)
+    (copy / "dataset-cnn" / "protocol.json").write_text(text)
     with pytest.raises(UserError, match=r"protocol\.json is damaged"):
         read_reference(copy / "dataset-cnn", prepared.manifest)
-    with pytest.raises(UserError, match=r"pixels\.json is damaged"):
-        read_pixels(copy / "dataset-cnn", prepared.manifest)
 
 
 def test_another_version_is_told(copy: Path, prepared: Prepared) -> None:
@@ -158,7 +144,11 @@ def test_another_version_is_told(copy: Path, prepared: Prepared) -> None:
         read_reference(copy / "dataset-cnn", prepared.manifest)
 
 
-def test_a_class_without_spread_is_read_as_it_was(prepared: Prepared, tmp_path: Path) -> None:
-    spread = np.array([1.25, np.nan, 3.0])
-    write_pixels(tmp_path, spread, prepared.manifest)
-    np.testing.assert_array_equal(read_pixels(tmp_path, prepared.manifest), spread)
+def test_a_class_of_one_image_is_read_as_it_was_written(prepared: Prepared, copy: Path) -> None:
+    folder = copy / "dataset-cnn"
+    reference = read_reference(folder, prepared.manifest)
+    deviations = np.array([1.25, np.nan, 3.0])
+    changed = dataclasses.replace(reference, within_class_std=deviations, heldout=None)
+    write_reference(folder, changed, {"train": [""] * len(reference.train.features)})
+    found = read_reference(folder, prepared.manifest).within_class_std
+    np.testing.assert_array_equal(found, deviations)

@@ -17,12 +17,12 @@ from pipeline.evaluation.reference.cache import ReferenceCache
 from pipeline.evaluation.reference.compute import Made
 from pipeline.evaluation.reference.folder import read_reference
 from tests.evaluation.conftest import Prepared
-from tests.evaluation.subjects import write_real_side, write_stripes
+from tests.evaluation.subjects import write_references, write_stripes
 
 
 def _make(dataset: Dataset, folder: Path, name: str = "out", **changes: Any) -> Made:
     arguments = {"cache_dir": folder / "cache", **changes}
-    (made,) = write_real_side(dataset, folder / name, **arguments)
+    (made,) = write_references(dataset, folder / name, **arguments)
     return made
 
 

@@ -13,9 +13,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.series import score_series
-from pipeline.evaluation.series_file import Point, Series
+from pipeline.evaluation.extractors.weights import WeightSources
+from pipeline.evaluation.series import Point, Series, score_series
 from pipeline.runs.snapshot_search import find_snapshots
 from tests.evaluation import evaluation_run
 from tests.evaluation.conftest import Prepared

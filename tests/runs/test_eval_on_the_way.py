@@ -11,9 +11,9 @@ from pipeline.core.errors import Preempted
 from pipeline.data.shards.reader import Dataset
 from pipeline.evaluation import small_protocol
 from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.opened import open_real_side
+from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
+from pipeline.evaluation.reference.folder import open_references
 from pipeline.evaluation.small_protocol import SmallProtocol
 from pipeline.runs.outputs import Evaluate
 from pipeline.runs.train import run_training
@@ -27,7 +27,7 @@ KEY = "fid2k_dataset_cnn"
 
 @pytest.fixture(scope="module")
 def reference(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits' real side; read it only."""
+    """Reference statistics of the digits; read them only."""
     folder = tmp_path_factory.mktemp("real") / "reference"
     make_references(
         digits,
@@ -45,7 +45,7 @@ def reference(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
 def protocol(reference: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> SmallProtocol:
     """The real thing on fewer images."""
     monkeypatch.setattr(small_protocol, "NUM_SAMPLES", 120)
-    real = open_real_side(
+    extractors, references = open_references(
         reference,
         digits.manifest,
         ["dataset-cnn"],
@@ -53,7 +53,7 @@ def protocol(reference: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) 
         "cpu",
         ParallelExecutor.on("cpu"),
     )
-    return SmallProtocol.of(real, "cpu")
+    return SmallProtocol(extractors=extractors, references=references, device="cpu")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
 from tests.evaluation.subjects import write_model, write_stripes

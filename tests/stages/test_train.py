@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from pipeline.tracking.jsonl import read_stats
 from tests.evaluation.subjects import write_stripes

@@ -1,4 +1,4 @@
-"""Scores images of any origin, against the prepared data set or against other images."""
+"""Scores external images, against the prepared data set or against other external images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,199 +11,170 @@ from pipeline.core.errors import UserError
 from pipeline.data.ingest.data_checks import Rejected
 from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.manifest import read_manifest
-from pipeline.evaluation.collector import Collected
-from pipeline.evaluation.exact_arithmetic import exact_arithmetic
-from pipeline.evaluation.executor import ParallelExecutor
-from pipeline.evaluation.external.collect import collect
-from pipeline.evaluation.external.image_set import ImageSet, preprocessing_of
-from pipeline.evaluation.external.labelling import Labelling, number_classes, own_classes
-from pipeline.evaluation.external.open_origin import open_origin
-from pipeline.evaluation.external.survey import one_size, survey
-from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
+from pipeline.evaluation.executor import ParallelExecutor, exact_arithmetic
+from pipeline.evaluation.external.labels import number_classes, own_classes
+from pipeline.evaluation.external.loading import (
+    LoadedImages,
+    check_sizes,
+    first_size,
+    load_images,
+    open_images,
+    preprocessing_of,
+)
+from pipeline.evaluation.extractors.dataset_cnn import read_dataset_cnn
 from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, Extractor
 from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_extractor
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.measurements import Measurements
-from pipeline.evaluation.model_side import measure_model_side
-from pipeline.evaluation.opened import open_real_side
-from pipeline.evaluation.real_side import measure_real_side
-from pipeline.evaluation.reference.protocol import Reference, describe_reference
-from pipeline.evaluation.reference.quantities import RealFacts
-from pipeline.evaluation.versions import library_versions
+from pipeline.evaluation.extractors.weights import WeightSources
+from pipeline.evaluation.measure import measure_generated, measure_reference
+from pipeline.evaluation.measurements import Measurements, library_versions
+from pipeline.evaluation.reference.folder import open_references
+from pipeline.evaluation.reference.statistics import ReferenceStatistics, describe_reference
 
 MAX_KEPT = 50_000
-"""Images in the place of real ones whose features are kept, as of a data set's training split."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scorer:
-    """What scores images, whatever they are compared with."""
-
-    extractors: Sequence[str]
-    """Names, or one's own files, as in `reference.extractors`."""
-    reference: Path
-    """Folder of the real side; of it `dataset-cnn` comes."""
-    sources: WeightSources
-    settings: EvaluateSection
-    """Of the metrics; the number of samples is that of the images."""
-    resize: int | None
-    """Side that all images are brought to, pixels; None takes them as they are."""
-    scratch: Path
-    """Folder for files that lie in S3, to be removed afterwards."""
-    device: str
+"""Images of `--against` whose features are kept, as of a data set's training split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What came of it."""
+    """Metrics of external images."""
 
     measurements: Measurements
     rejected: tuple[Rejected, ...]
     """Images that could not be used."""
     notes: tuple[str, ...]
-    """What a person should know."""
+    """Remarks for the user."""
 
 
-def score_against_dataset(images: str, shards: Path, scorer: Scorer) -> Scored:
-    """The metrics of the images at `images`, with the prepared real side of a data set.
+def score_images(
+    images: str,
+    *,
+    against: str | None = None,
+    shards: Path,
+    reference_dir: Path,
+    extractors: Sequence[str],
+    sources: WeightSources,
+    settings: EvaluateSection,
+    resize: int | None,
+    scratch: Path,
+    device: str,
+) -> Scored:
+    """The metrics of the images at `images`.
 
-    Raises UserError for images that cannot be compared with it, and for a missing real side.
+    The real images are those at `against`, which needs neither data set nor reference statistics
+    but for `dataset-cnn`, which was trained there; without it they are those of the data set
+    `shards` with its reference statistics. `resize` is the size that all images are brought to,
+    pixels; None takes them as they are. `scratch` is a folder for files, which the caller removes.
+    Raises UserError for images that do not compare, and for missing reference statistics.
     """
-    manifest = read_manifest(shards)
-    origin = open_origin(images, "--images", scorer.scratch)
-    seen = survey(origin)
-    size = one_size({images: seen}, scorer.resize, manifest.resolution)
-    subject = ImageSet(origin, seen, preprocessing_of(manifest, size))
-    labelling = number_classes(seen.labels, manifest.class_names)
-    executor = ParallelExecutor.on(scorer.device)
-    sides = open_real_side(
-        scorer.reference, manifest, scorer.extractors, scorer.sources, scorer.device, executor
-    )
+    paths = {"--images": images} | ({} if against is None else {"--against": against})
+    manifest = read_manifest(shards) if against is None else None
+    opened = [open_images(path, option, scratch) for option, path in paths.items()]
+    if manifest is None:
+        real_size, channels = _network_images(extractors, reference_dir)
+    else:
+        real_size, channels = manifest.resolution, manifest.channels
+    size = _size(resize, real_size) or first_size(opened[0])
+    preprocessing = Preprocessing(resolution=size, channels=channels)
+    if manifest is not None:
+        preprocessing = preprocessing_of(manifest, size)
+    loaded = [load_images(each, preprocessing, resize is not None, scratch) for each in opened]
+    if resize is None:
+        check_sizes(loaded, real_size)
+
+    executor = ParallelExecutor.on(device)
+    common: dict[str, Any] = {"dataset": None, "reference_split": None}
     with exact_arithmetic():
-        collected = collect(subject, sides.extractors, labelling, executor)
-        measurements = Measurements(
-            {
+        if manifest is not None:
+            names: Sequence[str] | None = manifest.class_names
+            networks, references = open_references(
+                reference_dir, manifest, extractors, sources, device, executor
+            )
+            common = {
                 "dataset": manifest.name,
                 "dataset_digest": manifest.digest,
                 "reference_split": "train",
-                **_common(subject, labelling),
             }
-        )
-        for generated, extractor, reference in zip(
-            collected, sides.extractors, sides.references, strict=True
-        ):
-            _measure(
-                measurements,
-                generated,
-                extractor,
-                reference,
-                manifest.class_names,
-                scorer.settings,
-            )
-    return Scored(measurements, subject.rejected, _notes(subject, labelling))
+        else:
+            names = opened[1].class_names or own_classes(set(loaded[1].labels))
+            networks = [
+                open_extractor(
+                    spec, reference_dir / extractor_name(spec), sources, device, image_size=size
+                )
+                for spec in extractors
+            ]
+            references = _extract_references(loaded[1], names, networks, executor)
+            common["against"] = loaded[1].describe()
+            # The numbers of these classes are not those of a classifier of other classes.
+            families = [name for name in settings.metrics if name != "accuracy"]
+            settings = settings.model_copy(update={"metrics": families})
+        labelling = number_classes(set(loaded[0].labels), names)
+        statistics = loaded[0].extract(networks, labelling.numbers, executor)
+        common |= {
+            "images": loaded[0].describe(),
+            "quantisation": "as the images come: uint8",
+            "seed": None,
+            "labels": labelling.note,
+            "versions": library_versions(),
+        }
+        measurements = Measurements(common)
+        settings = settings.model_copy(update={"num_samples": len(loaded[0].keys)})
+        for generated, network, reference in zip(statistics, networks, references, strict=True):
+            reference, entry = reference.with_baseline(len(loaded[0].keys)), network.describe()
+            measure_generated(measurements, generated, reference, settings, entry)
+            measure_reference(measurements, reference, settings, {**entry, "images": None})
+    notes = [f"{each.path}: {each.note}" for each in opened if each.note]
+    if labelling.numbers is None:
+        note = f"{images}: metrics by class are left out; labels: {labelling.note}"
+        notes.append(note)
+    rejected = tuple(rejected for each in loaded for rejected in each.rejected)
+    return Scored(measurements, rejected, tuple(notes))
 
 
-def score_against_images(images: str, against: str, scorer: Scorer) -> Scored:
-    """The metrics of the images at `images`, those at `against` in the place of real ones.
+def _size(resize: int | None, real_size: int | None) -> int | None:
+    if resize is not None and real_size is not None and resize != real_size:
+        raise UserError(
+            f"--resize {resize} differs from the data set's {real_size}x{real_size}; both sides "
+            f"of a metric need one size: --resize {real_size}"
+        )
+    return resize or real_size
 
-    Neither a data set nor its real side is needed, but for `dataset-cnn`, which was trained there.
-    """
-    places = {"--images": images, "--against": against}
-    origins = [open_origin(path, option, scorer.scratch) for option, path in places.items()]
-    seen = [survey(origin) for origin in origins]
-    own_size, channels = _network_images(scorer)
-    size = one_size(dict(zip(places.values(), seen, strict=True)), scorer.resize, own_size)
-    preprocessing = Preprocessing(resolution=size, channels=channels)
-    subject, real = (ImageSet(o, s, preprocessing) for o, s in zip(origins, seen, strict=True))
-    names = real.origin.class_names or own_classes(real.seen.labels)
-    # The numbers of these classes are not those of a classifier that knows others.
-    families = [name for name in scorer.settings.metrics if name != "accuracy"]
-    settings = scorer.settings.model_copy(update={"metrics": families})
-    labelling = number_classes(subject.seen.labels, names)
-    extractors = [
-        open_extractor(
-            spec,
-            scorer.reference / extractor_name(spec),
-            scorer.sources,
-            scorer.device,
-            image_size=size,
+
+def _network_images(extractors: Sequence[str], reference_dir: Path) -> tuple[int | None, int]:
+    """Size and channels of the images that the extractors take; None for any size."""
+    if DATASET_CNN not in extractors:
+        return None, 3
+    path = reference_dir / DATASET_CNN / WEIGHTS_FILE
+    if not path.exists():
+        raise UserError(
+            f"{DATASET_CNN} is trained on a data set, and {path} does not exist; name another "
+            f"extractor, such as --extractor {INCEPTION}, or make it with `dvc repro reference`"
         )
-        for spec in scorer.extractors
-    ]
-    executor = ParallelExecutor.on(scorer.device)
-    with exact_arithmetic():
-        collected = collect(subject, extractors, labelling, executor)
-        compared = collect(
-            real, extractors, number_classes(real.seen.labels, names), executor, MAX_KEPT
-        )
-        measurements = Measurements(
-            {
-                "dataset": None,
-                "reference_split": None,
-                "against": real.describe(),
-                **_common(subject, labelling),
-            }
-        )
-        for generated, train, extractor in zip(collected, compared, extractors, strict=True):
-            reference = describe_reference(
+    config = read_dataset_cnn(path, "cpu")[0].config
+    return config.resolution, config.channels
+
+
+def _extract_references(
+    real: LoadedImages,
+    class_names: Sequence[str] | None,
+    extractors: Sequence[Extractor],
+    executor: ParallelExecutor,
+) -> list[ReferenceStatistics]:
+    numbers = number_classes(set(real.labels), class_names).numbers
+    return [
+        ReferenceStatistics(
+            protocol=describe_reference(
                 extractor,
                 train,
                 None,
                 dataset_digest=real.describe()["digest"],
-                dataset_name=real.origin.path,
-                num_classes=len(names or ()),
-            )
-            _measure(measurements, generated, extractor, reference, names, settings)
-    return Scored(
-        measurements,
-        (*subject.rejected, *real.rejected),
-        (*_notes(subject, labelling), *_notes(real, None)),
-    )
-
-
-def _network_images(scorer: Scorer) -> tuple[int | None, int]:
-    """Side and channels of the images that the extractors take; None for a side of any length."""
-    if DATASET_CNN in scorer.extractors:
-        path = scorer.reference / DATASET_CNN / WEIGHTS_FILE
-        if not path.exists():
-            raise UserError(
-                f"{DATASET_CNN} is trained on a data set, and {path} does not exist; name another "
-                f"extractor, such as --extractor {INCEPTION}, or make it with `dvc repro reference`"
-            )
-        config = read_dataset_cnn(path, "cpu")[0].config
-        return config.resolution, config.channels
-    return None, 3
-
-
-def _measure(
-    measurements: Measurements,
-    generated: Collected,
-    extractor: Extractor,
-    reference: Reference,
-    class_names: Sequence[str] | None,
-    settings: EvaluateSection,
-) -> None:
-    count = generated.moments.count
-    settings = settings.model_copy(update={"num_samples": count})
-    real = RealFacts.of(reference, count, class_names)
-    entry = extractor.describe()
-    measure_model_side(measurements, generated, real, settings, entry, "")
-    measure_real_side(measurements, real, settings, {**entry, "images": None})
-
-
-def _common(subject: ImageSet, labelling: Labelling) -> dict[str, Any]:
-    return {
-        "images": subject.describe(),
-        "quantisation": "as the images come: uint8",
-        "seed": None,
-        "labels": labelling.note,
-        "versions": library_versions(),
-    }
-
-
-def _notes(images: ImageSet, labelling: Labelling | None) -> tuple[str, ...]:
-    path, note = images.origin.path, images.origin.note
-    notes = [f"{path}: {note}"] if note else []
-    if labelling is not None and labelling.numbers is None:
-        notes.append(f"{path}: metrics by class are left out; labels: {labelling.note}")
-    return tuple(notes)
+                dataset_name=real.images.path,
+                num_classes=len(class_names or ()),
+            ),
+            train=train,
+            heldout=None,
+            class_names=class_names,
+        )
+        for extractor, train in zip(
+            extractors, real.extract(extractors, numbers, executor, MAX_KEPT), strict=True
+        )
+    ]

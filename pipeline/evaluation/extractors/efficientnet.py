@@ -14,11 +14,11 @@ import torch.nn.functional as F
 
 from pipeline.config.extractors import BF16, EFFICIENTNET
 from pipeline.core.errors import UserError
-from pipeline.evaluation.extractors.batching import batched
-from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, WeightSources
-from pipeline.evaluation.extractors.weights_file import (
+from pipeline.evaluation.extractors.extractor import Extractor, batched
+from pipeline.evaluation.extractors.weights import (
+    DOWNLOAD,
     Published,
+    WeightSources,
     find_weights,
     not_weights,
     read_tensors,

@@ -1,4 +1,4 @@
-"""What every feature extractor is to the metrics."""
+"""A feature extractor, how it is fed, and how it names the metrics."""
 
 import re
 from collections.abc import Callable
@@ -15,13 +15,15 @@ from pipeline.config.extractors import (
     network_of,
 )
 
+Extract = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extractor:
     """A network that turns images into features, and what identifies it."""
 
     name: str
-    """As `names.extractor_name` gives it: the last part of metric keys and of folders."""
+    """From `config.extractors.extractor_name`: the last part of metric keys and of folders."""
     weights_sha256: str
     """Hex SHA-256 of the weights' file."""
     official: bool
@@ -30,19 +32,19 @@ class Extractor:
     """Length d of a feature vector."""
     resize: str
     """How images reach the network's size, for the protocol."""
-    extract: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    extract: Extract
     """uint8 (B, C, R, R) -> features (B, d) and logits (B, k), float32 on the CPU.
 
     k is 0 for a network without classes."""
     precision: str = "fp32"
-    """Of its arithmetic: fp32 or bf16; for one's own file what runs it."""
+    """Of its arithmetic: fp32 or bf16; for one's own file the program that runs it."""
     layer: str = ""
     """Which of the network's layers the features are; empty where it has only one."""
     input_size: int | None = None
-    """Side of the images that the network sees, pixels; None for those of the data."""
+    """Side of the network's input, pixels; None for that of the data."""
 
     def describe(self) -> dict[str, Any]:
-        """What a protocol says of it."""
+        """Its protocol entries."""
         return {
             "extractor": self.name,
             "weights_sha256": self.weights_sha256,
@@ -52,6 +54,22 @@ class Extractor:
             "resize": self.resize,
             "precision": self.precision,
         }
+
+
+def batched(network: Extract, size: int, device: str) -> Extract:
+    """An `Extractor.extract` by a network of RGB images uint8 (B, 3, H, W) on `device`.
+
+    Grey images become three equal channels; `size` images are processed at a time.
+    """
+
+    @torch.inference_mode()
+    def extract(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rgb = images.expand(-1, 3, -1, -1)
+        parts = [network(part.to(device)) for part in rgb.split(size)]
+        features, logits = (torch.cat(column).float().cpu() for column in zip(*parts, strict=True))
+        return features, logits
+
+    return extract
 
 
 def metric_key(stem: str, name: str, official: bool) -> str:

@@ -11,13 +11,13 @@ import torch
 
 from pipeline.config.extractors import BF16, network_of
 from pipeline.core.errors import UserError
-from pipeline.evaluation.extractors.batching import batched
-from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.tensorflow_resize import TENSORFLOW_RESIZE
+from pipeline.evaluation.extractors.extractor import Extractor, batched
+from pipeline.evaluation.extractors.inception import TENSORFLOW_RESIZE
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.extractors.weight_sources import DOWNLOAD, WeightSources
-from pipeline.evaluation.extractors.weights_file import (
+from pipeline.evaluation.extractors.weights import (
+    DOWNLOAD,
     Published,
+    WeightSources,
     as_file,
     find_weights,
     not_weights,

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from pipeline.config.extractors import (
     CLIP,
     DATASET_CNN,
@@ -17,16 +15,13 @@ from pipeline.config.extractors import (
     network_of,
 )
 from pipeline.core.errors import UserError
-from pipeline.core.images import from_uint8
-from pipeline.evaluation.extractors.dataset_cnn import FEATURE_DIM
-from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn
+from pipeline.evaluation.extractors.dataset_cnn import open_dataset_cnn
 from pipeline.evaluation.extractors.efficientnet import open_efficientnet
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.extractors.fidelity import open_clip, open_dinov2, open_vgg16
 from pipeline.evaluation.extractors.inception import open_configured_inception
 from pipeline.evaluation.extractors.own_network import open_own_network
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.storage.digest import sha256_file
+from pipeline.evaluation.extractors.weights import WeightSources
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -57,22 +52,3 @@ _OPENERS: dict[str, Callable[[str, WeightSources, str], Extractor]] = {
     **dict.fromkeys(CLIP, open_clip),
     **dict.fromkeys(DINOV2, open_dinov2),
 }
-
-
-def open_dataset_cnn(path: Path, device: str) -> Extractor:
-    """The extractor of a weights file that the reference stage wrote; raises UserError."""
-    network, _ = read_dataset_cnn(path, device)
-
-    @torch.inference_mode()
-    def extract(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features, logits = network(from_uint8(images.permute(0, 2, 3, 1).to(device)))
-        return features.cpu(), logits.cpu()
-
-    return Extractor(
-        name=DATASET_CNN,
-        weights_sha256=sha256_file(path),
-        official=False,
-        feature_dim=FEATURE_DIM,
-        resize="none",
-        extract=extract,
-    )

@@ -9,6 +9,7 @@ A TorchScript file holds code, which runs: whose file it is, is the user's own c
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,13 @@ import torch
 
 from pipeline.config.extractors import extractor_name
 from pipeline.core.errors import UserError
-from pipeline.evaluation.extractors.batching import batched
-from pipeline.evaluation.extractors.extractor import Extractor
-from pipeline.evaluation.extractors.onnx_graph import open_onnx_graph
-from pipeline.evaluation.extractors.torchscript import open_torchscript
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.extractors.weights_file import fetch_from_s3, hash_weights
+from pipeline.evaluation.extractors.extractor import Extractor, batched
+from pipeline.evaluation.extractors.weights import WeightSources, fetch_from_s3, hash_weights
 
 _KEY = "reference.extractors"
 _CURE = "correct the path"
 _BATCH = 32
+_TYPES = {"tensor(uint8)": torch.uint8, "tensor(float)": torch.float32}
 
 
 def open_own_network(
@@ -105,3 +103,71 @@ def _describe(out: object) -> str:
     if isinstance(out, tuple | list):
         return f"{len(out)} values: " + ", ".join(map(_describe, out))
     return type(out).__name__
+
+
+def open_torchscript(path: Path, device: str) -> Callable[[torch.Tensor], Any]:
+    """The module in a file, in evaluation mode; raises UserError for what is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
+            module = torch.jit.load(str(path), map_location=device)
+    except Exception as error:  # malformed bytes fail anywhere in torch's reader, in any way
+        reason = " ".join(str(error).partition("\n")[0].split())
+        raise UserError(
+            f"reference.extractors: {path} is no TorchScript file ({reason[:200]}); write one with "
+            "torch.jit.script(network).save(...), or name an .onnx file"
+        ) from None
+    module.eval()
+
+    def run(images: torch.Tensor) -> Any:
+        # Unoptimised, the first calls and the later ones give the same bits.
+        with torch.jit.optimized_execution(False):
+            return module(images)
+
+    return run
+
+
+def open_onnx_graph(path: Path, device: str) -> tuple[Callable[[torch.Tensor], Any], str]:
+    """The graph in a file, and what runs it, for the protocol.
+
+    Raises UserError for what is no graph, and without ONNX Runtime.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(
+            f"reference.extractors: {path} needs ONNX Runtime; install it with "
+            "`pip install -e '.[onnx]'`"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # images go in parallel
+    options.log_severity_level = 3
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    there = onnxruntime.get_available_providers()
+    providers = [name for name in wanted if name in there] + ["CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's errors have no base but this
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"reference.extractors: {path} is no graph that ONNX Runtime can load ({reason[:200]})"
+        ) from None
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in _TYPES or len(inputs[0].shape) != 4:
+        given = ", ".join(f"{each.name}: {each.type} {each.shape}" for each in inputs)
+        raise UserError(
+            f"reference.extractors: {path} must have one input, uint8 or float32 (B, 3, H, W), not "
+            f"{given or 'none'}"
+        )
+    name, dtype = inputs[0].name, _TYPES[inputs[0].type]
+    if isinstance(inputs[0].shape[0], int):
+        raise UserError(
+            f"reference.extractors: {path} takes batches of {inputs[0].shape[0]} alone; export it "
+            "with a dynamic first axis"
+        )
+
+    def run(images: torch.Tensor) -> list[torch.Tensor]:
+        outputs = session.run(None, {name: images.to(dtype).cpu().numpy()})
+        return [torch.from_numpy(output) for output in outputs]
+
+    return run, f"ONNX Runtime {onnxruntime.__version__}, {session.get_providers()[0]}"

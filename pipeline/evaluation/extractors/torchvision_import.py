@@ -7,9 +7,14 @@ calls these operators: it suffices that their schemas exist.
 
 import importlib
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import torch
+
+TORCH_FIDELITY_VERSION = version("torch-fidelity")
+SHUFFLE_SEED = 2020
+"""torch-fidelity's own default: of the shuffle before IS splits and of KID's subsets."""
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -1,1 +1,1 @@
-"""Arithmetic on features, logits and moments; it knows neither networks nor files."""
+"""The metrics, one file each: formula, interval and protocol entry, from features to a number."""

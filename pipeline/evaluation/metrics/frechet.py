@@ -1,16 +1,18 @@
 """The Frechet distance of two normal distributions, in float64 and without a matrix square root.
 
 The trace of (A B)^(1/2) for covariances A and B is the sum of the singular values of X Y^T for any
-real factors X^T X = A and Y^T Y = B. A factor of the real side is made once; after it a distance
+real factors X^T X = A and Y^T Y = B. A factor of the real images is computed once; a distance then
 costs one congruence and the eigenvalues of one symmetric matrix.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import scipy.linalg
 
+from pipeline.evaluation.metrics.intervals import Rows
 from pipeline.evaluation.metrics.moments import Features, Float64, Moments
 
 FID_FORMULA = (
@@ -18,6 +20,7 @@ FID_FORMULA = (
     "float64, covariances of N - 1; the last trace by the eigenvalues of F S_g F^T, F^T F = S_r, "
     "or of a Gram matrix where there are fewer images than features"
 )
+_CHUNK = 4096  # rows at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,22 +64,22 @@ class Normal:
 
 
 def frechet_distance(generated: Moments | Normal, real: Normal) -> float:
-    """FID of 2 vectors or more against the real side; 0 for equal distributions.
+    """FID of 2 vectors or more; 0 for equal distributions.
 
     Moments serve where there are more vectors than dimensions, a `Normal` where there are fewer.
     """
     shift = generated.mean - real.mean
     if isinstance(generated, Moments):
         covariance = generated.covariance
-        spread, overlap = float(np.trace(covariance)), _overlap(covariance, real.factor)
+        trace, overlap = float(np.trace(covariance)), _overlap(covariance, real.factor)
     else:
-        spread = generated.trace
+        trace = generated.trace
         overlap = nuclear_norm(generated.factor @ real.factor.T)  # (r_g, r_r)
-    return float(shift @ shift) + spread + real.trace - 2 * overlap
+    return float(shift @ shift) + trace + real.trace - 2 * overlap
 
 
-def fid(generated: Moments, real: Moments) -> float:
-    """FID of two sets of which the moments alone are known."""
+def fid_of_moments(generated: Moments, real: Moments) -> float:
+    """FID of two sets of vectors by their moments alone."""
     fitted = Normal.of_moments(real)
     few = generated.count <= len(generated.mean)
     return frechet_distance(Normal.of_moments(generated) if few else generated, fitted)
@@ -105,7 +108,7 @@ def _overlap(covariance: Float64, factor: Float64) -> float:
     if rank < dim:
         return sum_of_roots(factor @ covariance @ factor.T)
     # LAPACK multiplies by a triangle from both sides in a quarter of the operations; the transpose
-    # of the symmetric matrix is in the order that it wants.
+    # of the symmetric matrix is in its order.
     product, info = scipy.linalg.lapack.dsygst(covariance.T, factor, itype=2, lower=0)
     assert info == 0, info
     return sum_of_roots(product)
@@ -116,3 +119,70 @@ def _triangular(factor: Float64) -> Float64:
     if factor.shape[0] < factor.shape[1]:
         return factor
     return np.asfortranarray(np.linalg.qr(factor, mode="r"))
+
+
+class ResampledFrechet:
+    """Frechet distances of many subsets and resamples of the same features, without their moments.
+
+    Each vector is projected by the real factor once; what a subset costs after that is a Gram
+    matrix and its eigenvalues.
+    """
+
+    def __init__(self, features: Features, real: Normal) -> None:
+        """`features` [N, d], N >= 2; memory: N (d + r) float64 for a real factor of r rows."""
+        centred = features.astype(np.float64)
+        mean = centred.mean(axis=0)
+        centred -= mean
+        self._centred = centred
+        self._shift = mean - real.mean
+        self._real_trace = real.trace
+        self._norms = np.einsum("nd,nd->n", centred, centred)
+        self._projected = centred @ real.factor.T  # (N, r)
+        few = len(features) <= len(real.factor)
+        self._gram: Float64 | None = self._projected @ self._projected.T if few else None
+
+    def all(self) -> float:
+        """The distance of all N."""
+        return self.prefixes(np.arange(len(self._centred)), [len(self._centred)])[0]
+
+    def prefixes(self, rows: Rows, sizes: Sequence[int]) -> list[float]:
+        """The distances of the first n of `rows` [M], which may repeat, for each n of `sizes`.
+
+        `sizes` are at least 2 and ascend.
+        """
+        distances = []
+        start, rank = 0, self._projected.shape[1]
+        total, squares = np.zeros(self._centred.shape[1]), 0.0
+        projected, products = np.zeros(rank), np.zeros((0, 0) if self._few else (rank, rank))
+        for size in sizes:
+            for begin in range(start, size, _CHUNK):
+                part = rows[begin : min(begin + _CHUNK, size)]
+                total += self._centred[part].sum(axis=0)
+                squares += float(self._norms[part].sum())
+                if not self._few:
+                    vectors = self._projected[part]
+                    projected += vectors.sum(axis=0)
+                    products += vectors.T @ vectors
+            start = size
+            mean = total / size
+            variance = (squares - size * float(mean @ mean)) / (size - 1)
+            if self._gram is not None:
+                overlap = _overlap_of_gram(self._gram, rows[:size])
+            else:
+                centre = projected / size
+                overlap = sum_of_roots((products - size * np.outer(centre, centre)) / (size - 1))
+            shift = self._shift + mean
+            distances.append(float(shift @ shift) + variance + self._real_trace - 2 * overlap)
+        return distances
+
+    @property
+    def _few(self) -> bool:
+        return self._gram is not None
+
+
+def _overlap_of_gram(gram: Float64, rows: Rows) -> float:
+    chosen = gram[np.ix_(rows, rows)]
+    means = chosen.mean(axis=0)
+    chosen -= means
+    chosen -= (means - means.mean())[:, None]
+    return sum_of_roots(chosen / (len(rows) - 1))

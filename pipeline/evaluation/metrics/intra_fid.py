@@ -13,10 +13,12 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
-from pipeline.evaluation.metrics.frechet import FID_FORMULA, Normal
-from pipeline.evaluation.metrics.intervals import deviation_of, resampled_rows
+from pipeline.config.schema import EvaluateSection, IntraFidPreset
+from pipeline.evaluation.features import FeatureSet
+from pipeline.evaluation.measurements import BY_CLASS, Measurements, by_name
+from pipeline.evaluation.metrics.frechet import FID_FORMULA, Normal, ResampledFrechet
+from pipeline.evaluation.metrics.intervals import around, deviation_of, resampled_rows
 from pipeline.evaluation.metrics.moments import Features
-from pipeline.evaluation.metrics.resampled_frechet import ResampledFrechet
 
 MIYATO_PER_CLASS = 5000
 """Generated images of each class in Miyato and Koyama 2018."""
@@ -50,7 +52,7 @@ class ClassDistances:
 
 
 class ClassAccumulator:
-    """Takes the generated images of one class after the other, so that few need be in memory."""
+    """Distances class by class, so that the images of one class are in memory at a time."""
 
     def __init__(self, real: ClassFeatures, num_classes: int, replicates: int = 0) -> None:
         """Generated images are resampled within their class, 0 or 2 and more times."""
@@ -119,3 +121,59 @@ def class_features(
         return np.asarray(features[chosen])
 
     return of
+
+
+def preset_limits(preset: IntraFidPreset, num_real: Sequence[int]) -> list[int]:
+    """Generated images of each class that a preset takes at most; `num_real` counts by class."""
+    if preset == "miyato5k":
+        return [MIYATO_PER_CLASS] * len(num_real)
+    return list(num_real)
+
+
+def measure_intra_fid(
+    measurements: Measurements,
+    images: FeatureSet,
+    found: ClassDistances,
+    class_names: Sequence[str],
+    preset: str,
+    limits: Sequence[int] | None,
+    settings: EvaluateSection,
+) -> None:
+    """Adds the mean of the distances `found` within the classes; nothing where there is none.
+
+    `limits` are the images of each class that the preset asks for.
+    """
+    known = np.isfinite(found.distances)
+    if not known.any():
+        return
+    entry = {
+        **images.entry,
+        "preset": preset,
+        "images_per_class": _range(found.num_generated),
+        "num_real": sum(found.num_real),
+        "real_per_class": _range(found.num_real),
+        "classes": int(known.sum()),
+        "formula": INTRA_FID_FORMULA,
+    }
+    if images.entry["num_generated"]:
+        entry["num_generated"] = sum(found.num_generated)
+    if not known.all():
+        entry["left_out"] = f"{int((~known).sum())} classes with fewer than 2 images on a side"
+    if limits is not None and any(n < m for n, m in zip(found.num_generated, limits, strict=True)):
+        entry["shortfall"] = (
+            "some classes have fewer images than the preset asks for; the distance grows as their "
+            "number falls, so compare at equal numbers alone"
+        )
+    interval = None
+    if found.deviation is not None:
+        how = (
+            f"{settings.bootstrap} bootstrap replicates of {images.resampled} within each class, "
+            "the real images fixed"
+        )
+        interval = around(found.mean, found.deviation, how, lowest=0)
+    entry[BY_CLASS] = by_name(class_names, found.distances)
+    measurements.add(images.key("intra_fid"), found.mean, entry, interval)
+
+
+def _range(counts: Sequence[int]) -> int | list[int]:
+    return counts[0] if min(counts) == max(counts) else [min(counts), max(counts)]

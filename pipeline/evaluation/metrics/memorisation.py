@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.evaluation.metrics.intervals import deviation_of, resampled_rows
+from pipeline.config.schema import EvaluateSection
+from pipeline.evaluation.features import FeatureSet
+from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metrics.intervals import Interval, around, deviation_of, resampled_rows
 from pipeline.evaluation.metrics.moments import Float64
 
 NEAR_QUANTILE = 0.05
+_FEWEST_HALVES = 4  # held-out images: two in each half
 
 RATIO_FORMULA = (
     "median over the images of the distance to the nearest training image in feature space, over "
@@ -16,13 +19,13 @@ RATIO_FORMULA = (
 )
 SHARE_FORMULA = (
     "share of images nearer to a training image than the nearest 5 % of held-out real images are: "
-    "0.05 for images that know the training split no better"
+    "0.05 for images that are no closer to the training split"
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memorisation:
-    """Distances to the training images, held against those of unseen real images."""
+    """Distances to the training images, compared with those of unseen real images."""
 
     ratio: float
     """Of the medians."""
@@ -60,6 +63,48 @@ def memorisation_deviations(
     return deviation_of([v.ratio for v in known]), deviation_of([v.near for v in known])
 
 
-def split_halves(values: npt.NDArray[np.float64]) -> tuple[Float64, Float64]:
-    """Every other value and the rest: what real images score against real images."""
-    return values[::2], values[1::2]
+def measure_memorisation(
+    measurements: Measurements,
+    images: FeatureSet,
+    nearest: Float64,
+    unseen: Float64,
+    num_real: int,
+    settings: EvaluateSection,
+) -> None:
+    """Adds how distances [n] to the nearest training images compare with unseen real images'."""
+    result = memorisation(nearest, unseen)
+    if result is None:
+        return
+    intervals: list[Interval | None] = [None, None]
+    if settings.bootstrap:
+        how = (
+            f"{settings.bootstrap} bootstrap replicates of {images.resampled} and of the "
+            "held-out ones"
+        )
+        ratio, near = memorisation_deviations(nearest, unseen, settings.bootstrap)
+        intervals = [
+            around(result.ratio, ratio, how, lowest=0),
+            around(result.near, near, how, lowest=0, highest=1),
+        ]
+    entry = {**images.entry, "num_real": num_real, "num_heldout": len(unseen)}
+    for stem, value, formula, interval in (
+        ("memorisation_ratio", result.ratio, RATIO_FORMULA, intervals[0]),
+        ("memorised_share", result.near, SHARE_FORMULA, intervals[1]),
+    ):
+        measurements.add(images.key(stem), value, {**entry, "formula": formula}, interval)
+
+
+def measure_baseline_memorisation(
+    measurements: Measurements,
+    heldout: FeatureSet,
+    nearest: Float64,
+    num_real: int,
+    settings: EvaluateSection,
+) -> None:
+    """Adds the same of every other held-out image against the rest; nothing of fewer than 4."""
+    if len(nearest) < _FEWEST_HALVES:
+        return
+    half = heldout.with_entry(
+        num_compared=len(nearest[::2]), compared_split="heldout, half against the other half"
+    )
+    measure_memorisation(measurements, half, nearest[::2], nearest[1::2], num_real, settings)

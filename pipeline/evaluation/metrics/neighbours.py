@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from pipeline.evaluation.metrics.moments import Features, Float64
 
+FIXED_NEIGHBOURHOODS = "each image's neighbourhood fixed"
+"""Condition of the intervals of shares and means over neighbourhoods."""
 _BLOCK_ELEMENTS = 2**25
 # Distances that are equal but for rounding count as equal: squares carry errors of this size,
 # relative to the squared norms.

@@ -1,8 +1,8 @@
-"""Real sides that were made before, shared by runs, processes and nodes with one file system.
+"""Cache of reference statistics, shared by runs, processes and nodes with one file system.
 
 `<data set's digest>-<digest of what decides the numbers>/` is one extractor's folder, as
 `data/reference` holds it. An entry appears by a rename, whole or not at all, and is checked against
-its hashes whenever it is taken.
+its hashes whenever it is read.
 """
 
 import os
@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
+from pipeline.evaluation.measurements import library_versions
 from pipeline.evaluation.reference.folder import FORMAT, PROTOCOL_FILE, read_protocol
-from pipeline.evaluation.versions import library_versions
 from pipeline.storage.digest import digest_json, digest_sources
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +31,7 @@ RESULT_SOURCES = (
 """Code that decides the statistics; `dvc.yaml` gives the stage `reference` the same folders."""
 _PREFIX = ".making-"
 _NAME_LENGTH = 16  # of each digest
-_STALE_S = 24 * 3600  # what a killed process left half done is then swept away
+_STALE_S = 24 * 3600  # what a killed process left is removed after it
 
 
 class ReferenceCache:
@@ -41,9 +41,9 @@ class ReferenceCache:
         self._folder = folder
 
     def find(self, manifest: Manifest, identity: Mapping[str, Any]) -> Path | None:
-        """The entry that `identity`, JSON values, stands for; None where there is none.
+        """The entry of `identity`, JSON values; None where there is none.
 
-        A damaged one is told on stderr and removed.
+        A damaged one is reported on stderr and removed.
         """
         entry = self._entry(manifest, identity)
         if entry is None or not entry.is_dir():
@@ -54,7 +54,7 @@ class ReferenceCache:
             print(f"warning: {str(error).partition(';')[0]}; it is made anew", file=sys.stderr)
             _remove(entry)
             return None
-        os.utime(entry / PROTOCOL_FILE)  # for who looks for entries that nobody uses any more
+        os.utime(entry / PROTOCOL_FILE)  # the time of its last use
         return entry
 
     @contextmanager
@@ -107,7 +107,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _remove(entry: Path) -> None:
-    # Renamed first, so that nobody takes a half of it.
+    # Renamed first, so that no process reads a half of it.
     away = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=entry.parent))
     os.rename(entry, away / entry.name)
     shutil.rmtree(away, ignore_errors=True)

@@ -1,11 +1,11 @@
-"""`data/reference/`: the real data's side of the metrics on disk.
+"""`data/reference/`: reference statistics on disk.
 
 <extractor>/moments.safetensors   of all images of both splits
 <extractor>/train.arrow           kept features of the training split
 <extractor>/heldout.arrow         the same of the held-out one; missing where that is empty
 <extractor>/weights.safetensors   the extractor itself, where it was trained here
-<extractor>/pixels.json           spread of the training images within each class
-<extractor>/protocol.json         what all this is, with the files' hashes; written last
+<extractor>/pixels.json           within-class standard deviation of the training images' pixels
+<extractor>/protocol.json         how all this was computed, with the files' hashes; written last
 """
 
 import dataclasses
@@ -20,16 +20,21 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from pipeline.config.extractors import extractor_name
 from pipeline.core.errors import UserError
 from pipeline.data.shards.feature_file import open_features, write_features
 from pipeline.data.shards.manifest import Manifest
-from pipeline.evaluation.collector import Collected
+from pipeline.evaluation.executor import ParallelExecutor
+from pipeline.evaluation.extractors.extractor import Extractor
+from pipeline.evaluation.extractors.open_extractor import open_extractor
+from pipeline.evaluation.extractors.weights import WeightSources
+from pipeline.evaluation.features import FeatureStatistics
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.reference.protocol import Reference, ReferenceProtocol
+from pipeline.evaluation.reference.statistics import ReferenceProtocol, ReferenceStatistics
 from pipeline.storage.atomic import atomic_write, write_json
 from pipeline.storage.digest import sha256_file
 
-FORMAT = "sagan-lab/reference/2"
+FORMAT = "sagan-lab/reference/3"
 MOMENTS_FILE = "moments.safetensors"
 PROTOCOL_FILE = "protocol.json"
 PIXELS_FILE = "pixels.json"
@@ -39,22 +44,22 @@ _MAX_NAMED = 5
 
 def write_reference(
     folder: Path,
-    reference: Reference,
+    reference: ReferenceStatistics,
     keys: Mapping[str, Sequence[str]],
     others: tuple[str, ...] = (),
 ) -> None:
     """Writes one extractor's folder; `others` are files already there that belong to it.
 
-    `keys` say of each split where the images came from whose features are kept.
+    `keys` are, by split, those of the images whose features are kept.
     """
     (folder / PROTOCOL_FILE).unlink(missing_ok=True)
     splits = {"train": reference.train, "heldout": reference.heldout}
     arrays: dict[str, npt.NDArray[Any]] = {}
-    names = list(others)
+    names = [PIXELS_FILE, *others]
+    _write_pixels(folder, reference)
     for name, split in splits.items():
         if split is None:
             continue
-        assert split.labels is not None
         moments = split.moments
         arrays |= {
             f"{name}.count": np.array(moments.count, np.int64),
@@ -73,7 +78,7 @@ def write_reference(
 
 
 def copy_reference(source: Path, folder: Path) -> None:
-    """Makes `folder` what the intact `source` is, the description last."""
+    """Copies the intact folder `source`, the protocol last."""
     (folder / PROTOCOL_FILE).unlink(missing_ok=True)
     for name in (*_read_json(source / PROTOCOL_FILE)["files"], PROTOCOL_FILE):
         with atomic_write(folder / name) as temporary:
@@ -81,7 +86,7 @@ def copy_reference(source: Path, folder: Path) -> None:
 
 
 def read_protocol(folder: Path, manifest: Manifest) -> ReferenceProtocol:
-    """What one extractor's folder is, all of whose files are intact; raises as `read_reference`."""
+    """The protocol of one extractor's intact folder; raises as `read_reference`."""
     path = folder / PROTOCOL_FILE
     content = _read_json(path)
     try:
@@ -100,7 +105,7 @@ def read_protocol(folder: Path, manifest: Manifest) -> ReferenceProtocol:
     return protocol
 
 
-def read_reference(folder: Path, manifest: Manifest) -> Reference:
+def read_reference(folder: Path, manifest: Manifest) -> ReferenceStatistics:
     """Opens one extractor's folder of the data set `manifest`; features stay on the disk.
 
     Raises UserError where it is missing, damaged or that of another data set.
@@ -114,27 +119,43 @@ def read_reference(folder: Path, manifest: Manifest) -> Reference:
         raise UserError(f"{error.filename} is missing; {_MEND}") from None
     except (KeyError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder} is damaged ({error}); {_MEND}") from None
-    return Reference(protocol=protocol, train=train, heldout=heldout)
-
-
-def write_pixels(folder: Path, spread: npt.NDArray[np.float64], manifest: Manifest) -> None:
-    """Writes the spread within each class, [classes], of the training split."""
-    values = [None if np.isnan(value) else float(value) for value in spread]
-    content = {"num_real": manifest.splits["train"].rows, "spread_by_class": values}
-    write_json(
-        folder / PIXELS_FILE, {"format": FORMAT, "dataset_digest": manifest.digest, **content}
+    return ReferenceStatistics(
+        protocol=protocol,
+        train=train,
+        heldout=heldout,
+        within_class_std=_read_pixels(folder / PIXELS_FILE),
+        class_names=manifest.class_names,
     )
 
 
-def read_pixels(folder: Path, manifest: Manifest) -> npt.NDArray[np.float64]:
-    """The spread within each class, [classes], NaN where a class has none; see `read_reference`."""
-    path = folder / PIXELS_FILE
-    content = _read_json(path)
-    try:
-        check_same_dataset(path, content["dataset_digest"], manifest)
-        return np.array(content["spread_by_class"], np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error!r}); {_MEND}") from None
+def open_references(
+    folder: Path,
+    manifest: Manifest,
+    specs: Sequence[str],
+    sources: WeightSources,
+    device: str,
+    executor: ParallelExecutor,
+) -> tuple[list[Extractor], list[ReferenceStatistics]]:
+    """Opens `data/reference`: extractors, and on the main process their reference statistics.
+
+    Raises UserError where they do not fit the data set or each other.
+    """
+    folders = [folder / extractor_name(spec) for spec in specs]
+    is_main = executor.context.is_main
+    references = [read_reference(each, manifest) for each in folders] if is_main else []
+    size = manifest.resolution
+    extractors = [
+        open_extractor(spec, each, sources, device, image_size=size)
+        for spec, each in zip(specs, folders, strict=True)
+    ]
+    for reference, extractor in zip(references, extractors, strict=is_main):
+        made_with = reference.protocol.weights_sha256
+        if extractor.weights_sha256 != made_with:
+            raise UserError(
+                f"{folder / extractor.name} was made with other weights ({made_with[:12]}) than "
+                f"those at hand ({extractor.weights_sha256[:12]}); {_MEND}"
+            )
+    return extractors, references
 
 
 def check_same_dataset(
@@ -142,7 +163,7 @@ def check_same_dataset(
 ) -> None:
     """Raises UserError when `path` was made of another data set than `manifest`'s.
 
-    `class_names` are its classes, where it says them.
+    `class_names` are the classes that `path` names, if it does.
     """
     if digest == manifest.digest:
         return
@@ -167,16 +188,35 @@ def _class_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
     return " and ".join(parts) or "with its classes in another order"
 
 
-def _split(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Collected:
+def _split(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], name: str) -> FeatureStatistics:
     kept = open_features(folder / f"{name}.arrow")
     moments = Moments(
         count=int(arrays[f"{name}.count"]),
         mean=arrays[f"{name}.mean"],
         scatter=arrays[f"{name}.scatter"],
     )
-    return Collected(
+    return FeatureStatistics(
         moments=moments, features=kept.features, logits=kept.logits, labels=kept.labels
     )
+
+
+def _write_pixels(folder: Path, reference: ReferenceStatistics) -> None:
+    assert reference.within_class_std is not None
+    values = [None if np.isnan(v) else float(v) for v in reference.within_class_std]
+    content = {
+        "format": FORMAT,
+        "dataset_digest": reference.protocol.dataset_digest,
+        "num_real": reference.protocol.num_train,
+        "within_class_std": values,
+    }
+    write_json(folder / PIXELS_FILE, content)
+
+
+def _read_pixels(path: Path) -> npt.NDArray[np.float64]:
+    try:
+        return np.array(_read_json(path)["within_class_std"], np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); {_MEND}") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

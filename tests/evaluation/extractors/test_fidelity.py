@@ -10,7 +10,7 @@ from torch import nn
 from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.fidelity import open_clip, open_dinov2, open_vgg16
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 
 
 def _images(count: int, channels: int = 3) -> torch.Tensor:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.evaluation.extractors.folded_convolution import FoldedConvolution
+from pipeline.evaluation.extractors.inception import FoldedConvolution
 
 
 @pytest.fixture(params=["onednn", "torch"])

@@ -12,7 +12,7 @@ from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, met
 from pipeline.evaluation.extractors.inception import open_inception, published_inception
 from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.storage.digest import sha256_file
 from tests.evaluation.extractors.conftest import NOWHERE
 

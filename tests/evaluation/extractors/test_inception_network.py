@@ -8,8 +8,7 @@ import torch
 
 from pipeline.config.extractors import BF16
 from pipeline.evaluation.extractors.extractor import INCEPTION
-from pipeline.evaluation.extractors.inception import open_inception
-from pipeline.evaluation.extractors.tensorflow_resize import resize_as_tensorflow1
+from pipeline.evaluation.extractors.inception import open_inception, resize_as_tensorflow1
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 
 

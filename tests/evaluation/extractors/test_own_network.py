@@ -14,7 +14,7 @@ from torch import nn
 from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.extractors.open_extractor import open_extractor
-from pipeline.evaluation.extractors.weight_sources import WeightSources
+from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.storage.digest import sha256_file
 
 WEIGHT = torch.linspace(-1, 1, 15).reshape(5, 3)

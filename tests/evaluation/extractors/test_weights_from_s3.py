@@ -10,8 +10,7 @@ import torch
 from pipeline.config.schema import ReferenceSection
 from pipeline.core.errors import UserError
 from pipeline.evaluation.extractors.open_extractor import open_extractor
-from pipeline.evaluation.extractors.weight_sources import weight_sources
-from pipeline.evaluation.extractors.weights_file import fetch_from_s3
+from pipeline.evaluation.extractors.weights import fetch_from_s3, weight_sources
 from pipeline.storage.digest import sha256_file
 from pipeline.storage.s3_address import parse_s3_address
 from pipeline.storage.s3_client import S3Limits, open_client

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.evaluation.metrics.frechet import Normal
+from pipeline.evaluation.metrics.frechet import Normal, ResampledFrechet
+from pipeline.evaluation.metrics.inception_score import inception_score, inception_score_deviation
 from pipeline.evaluation.metrics.intervals import (
     around,
     around_share,
@@ -13,12 +14,7 @@ from pipeline.evaluation.metrics.intervals import (
     deviation_of_mean,
     resampled_rows,
 )
-from pipeline.evaluation.metrics.resampled_frechet import ResampledFrechet
-from pipeline.evaluation.metrics.score_deviations import (
-    inception_score_deviation,
-    kid_deviation,
-)
-from pipeline.evaluation.metrics.scores import inception_score, kid
+from pipeline.evaluation.metrics.kid import kid, kid_deviation
 
 TRIALS = 100
 
@@ -82,14 +78,14 @@ def test_percentiles_of_the_bootstrap_would_miss_fid() -> None:
 def test_inception_score() -> None:
     def measure(random: np.random.Generator) -> tuple[float, float]:
         logits = 2 * random.normal(size=(300, 6)).astype(np.float32)
-        return inception_score(logits, 3).mean, inception_score_deviation(logits, 3, 20)
+        return inception_score(logits, 3)[0], inception_score_deviation(logits, 3, 20)
 
     assert _coverage(measure) >= 0.87
 
 
 def test_inception_score_deviation_is_that_of_the_score_itself() -> None:
     logits = 3 * np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
-    again = [inception_score(logits[rows], 4).mean for rows in resampled_rows(400, 200)]
+    again = [inception_score(logits[rows], 4)[0] for rows in resampled_rows(400, 200)]
     deviation = inception_score_deviation(logits, 4, 200)
     assert deviation == pytest.approx(deviation_of(again), rel=0.2)
 
@@ -99,8 +95,8 @@ def test_kid() -> None:
 
     def measure(random: np.random.Generator) -> tuple[float, float]:
         generated = (0.2 + random.normal(size=(300, 8))).astype(np.float32)
-        distance = kid(generated, real, 20, 100)
-        return distance.mean, kid_deviation(generated, real, 20, 20, distance.std)
+        mean, std = kid(generated, real, 20, 100)
+        return mean, kid_deviation(generated, real, 20, 20, std)
 
     assert _coverage(measure) >= 0.87
 
@@ -109,7 +105,7 @@ def test_kid_of_more_images_than_the_pool_is_scaled(monkeypatch: pytest.MonkeyPa
     random = np.random.default_rng(0)
     generated, real = 0.3 + random.normal(size=(4000, 6)), random.normal(size=(500, 6))
     whole = kid_deviation(generated, real, 100, 10, 0.0)
-    monkeypatch.setattr("pipeline.evaluation.metrics.score_deviations.KID_POOL", 1000)
+    monkeypatch.setattr("pipeline.evaluation.metrics.kid.KID_POOL", 1000)
     assert kid_deviation(generated, real, 100, 10, 0.0) == pytest.approx(whole, rel=0.35)
     with_subsets = kid_deviation(generated, real, 100, 4, 1.0)
     assert with_subsets == pytest.approx(0.5, abs=0.05)

@@ -6,7 +6,6 @@ import pytest
 from pipeline.evaluation.metrics.memorisation import (
     memorisation,
     memorisation_deviations,
-    split_halves,
 )
 
 
@@ -56,8 +55,3 @@ def test_the_deviation_is_that_of_other_samples() -> None:
         ratios.append(result.ratio)
         deviations.append(memorisation_deviations(nearest, unseen, 20)[0])
     assert np.mean(deviations) == pytest.approx(np.std(ratios, ddof=1), rel=0.4)
-
-
-def test_halves_share_nothing() -> None:
-    one, other = split_halves(np.arange(7.0))
-    assert (one.tolist(), other.tolist()) == ([0, 2, 4, 6], [1, 3, 5])

@@ -6,7 +6,7 @@ import pytest
 from pipeline.evaluation.metrics import neighbours
 from pipeline.evaluation.metrics.density_coverage import NEIGHBOURS, coverage, density
 from pipeline.evaluation.metrics.neighbours import kth_distances, neighbourhoods
-from pipeline.evaluation.metrics.scores import precision_and_recall
+from pipeline.evaluation.metrics.precision_recall import precision_and_recall
 
 
 def _draw(seed: int, count: int, dim: int = 6) -> np.ndarray:

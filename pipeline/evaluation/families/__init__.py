@@ -1,1 +1,0 @@
-"""The metrics by family: each measures a set of images against the real side."""
