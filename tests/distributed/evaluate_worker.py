@@ -1,6 +1,6 @@
-"""One process that prepares a real side and scores a model: ROOT, OUT and THREADS.
+"""One process that prepares reference statistics and scores a model: ROOT, OUT and THREADS.
 
-ROOT holds `shards` and `model`; the real side, the metrics and what was said go to OUT.
+ROOT holds `shards` and `model`; reference statistics, metrics and printed text go to OUT.
 """
 
 import sys
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def prepare_and_score(root: Path, out: Path, executor: ParallelExecutor) -> None:
-    """What each process of the crew does."""
+    """Run by each process."""
     prepared, reference = Prepared(root), out / "reference"
     write_references(open_dataset(prepared.shards), reference, keep_features=40, executor=executor)
     evaluate(prepared, out, reference_dir=reference, executor=executor)

@@ -1,4 +1,4 @@
-"""The real side and the metrics depend on no number of processes or threads."""
+"""Reference statistics and metrics do not depend on the number of processes or threads."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What several tests of this room read."""
+"""Data sets, models and weights that several tests read."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -66,7 +66,7 @@ def test_a_mistake_is_told_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_too_few_samples_are_told(prepared: Prepared, tmp_path: Path) -> None:
+def test_too_few_samples_are_refused(prepared: Prepared, tmp_path: Path) -> None:
     settings = EvaluateSection.model_construct(
         num_samples=5, seed=0, is_splits=1, kid_subsets=1, kid_subset_size=2
     )

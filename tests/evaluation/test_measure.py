@@ -159,10 +159,10 @@ def test_fewer_images_than_features_are_flagged(capsys: pytest.CaptureFixture[st
     measurements = _measure(_statistics(0, 30, dim=40), train=_statistics(1, 400, dim=40))
     assert "30 images in 40 dimensions" in measurements.protocols["fid"]["bias"]
     assert "fid_infinity" in measurements.protocols["fid"]["bias"]
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "fid is of 30 images in 40 dimensions" in told
-    assert "from 10,000 images on there is fid_infinity" in told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "fid is of 30 images in 40 dimensions" in printed
+    assert "from 10,000 images on there is fid_infinity" in printed
     assert measurements.values["fid"] > 0
 
     measurements = _measure(_statistics(0, 50, dim=40), train=_statistics(1, 400, dim=40))

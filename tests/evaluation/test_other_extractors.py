@@ -77,7 +77,7 @@ def test_bfloat16_states_its_effect(
     assert "bf16_effect" not in protocol["fd_my_pixels"]
 
 
-def test_a_file_that_was_replaced_is_told(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_is_refused(prepared: Prepared, tmp_path: Path) -> None:
     path = _write(tmp_path / "net.pt")
     dataset = open_dataset(prepared.shards)
     write_references(dataset, tmp_path / "reference", extractors=[path])

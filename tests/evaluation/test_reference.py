@@ -131,13 +131,13 @@ def test_a_missing_file_is_named(copy: Path, prepared: Prepared, name: str, mess
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "sagan-lab/reference/3"}', "\0"])
-def test_a_malformed_description_is_told(copy: Path, prepared: Prepared, text: str) -> None:
+def test_a_malformed_description_is_refused(copy: Path, prepared: Prepared, text: str) -> None:
     (copy / "dataset-cnn" / "protocol.json").write_text(text)
     with pytest.raises(UserError, match=r"protocol\.json is damaged"):
         read_reference(copy / "dataset-cnn", prepared.manifest)
 
 
-def test_another_version_is_told(copy: Path, prepared: Prepared) -> None:
+def test_another_version_is_refused(copy: Path, prepared: Prepared) -> None:
     path = copy / "dataset-cnn" / "protocol.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": "sagan-lab/reference/0"}))
     with pytest.raises(UserError, match="of another version of this program"):

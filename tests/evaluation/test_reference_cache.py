@@ -1,4 +1,4 @@
-"""The real side is made once for what decides it, whoever asks and wherever it is written."""
+"""Reference statistics are computed once for each data set, extractor and version of the code."""
 
 import os
 import shutil
@@ -98,9 +98,9 @@ def test_a_damaged_entry_is_told_and_made_anew(
     damaged = entry / name
     damaged.write_bytes(damaged.read_bytes()[:-9])
     assert _make(dataset, tmp_path, "b").cached is None
-    told = capsys.readouterr().err
-    assert told.startswith(f"warning: {damaged} is damaged")
-    assert told.endswith("; it is made anew\n")
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"warning: {damaged} is damaged")
+    assert printed.endswith("; it is made anew\n")
     assert _content(tmp_path / "b") == _content(tmp_path / "a")
     assert _make(dataset, tmp_path, "c").cached == entry
     assert _entries(tmp_path) == [entry]
@@ -123,7 +123,7 @@ def test_those_who_make_it_at_the_same_time_leave_one(dataset: Dataset, tmp_path
     assert _content(entry) == _content(tmp_path / "a" / "dataset-cnn")
 
 
-def test_a_cache_that_cannot_be_written_is_told(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"choose another runtime\.cache_dir"):
         _make(dataset, tmp_path, cache_dir=tmp_path / "file" / "cache")

@@ -51,7 +51,7 @@ def test_images_follow_their_latents_and_labels(tmp_path: Path, stripes: Manifes
     assert (images[-1:].float() - expected).abs().max() <= 1  # rounding differs between batches
 
 
-def test_a_diverged_generator_is_told(tmp_path: Path) -> None:
+def test_a_diverged_generator_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "model", write_stripes(tmp_path / "shards"))
     G = load_generator(tmp_path / "model" / "generator-raw.safetensors")
     inputs = Draw(seed=5, z=torch.zeros(4, 8), y=torch.tensor([0, 1, 2, 0]))

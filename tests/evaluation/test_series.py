@@ -149,7 +149,7 @@ def test_what_a_user_means_by_snapshots(snapshots: Path, tmp_path: Path) -> None
         ("all", r"cdcdcdcdcdcd/snapshots does not exist: the run that made .* is not in runs"),
     ],
 )
-def test_a_mistaken_place_is_told(
+def test_a_mistaken_place_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

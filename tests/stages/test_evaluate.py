@@ -57,11 +57,11 @@ def test_it_scores_the_model_and_tells_mlflow(tmp_path: Path) -> None:
     )
     run = _run(tmp_path)
     assert run.returncode == 0, run.stderr
-    # What is told of so few images is told once for each generator, and nothing else is.
+    # The note about so few images is printed once for each generator, and nothing else is.
     averaged, raw = run.stderr.splitlines()
-    told = "is of 30 images in 64 dimensions and far too large for it"
-    assert averaged.startswith(f"note: fid_dataset_cnn {told}")
-    assert raw.startswith(f"note: fid_dataset_cnn_raw {told}")
+    message = "is of 30 images in 64 dimensions and far too large for it"
+    assert averaged.startswith(f"note: fid_dataset_cnn {message}")
+    assert raw.startswith(f"note: fid_dataset_cnn_raw {message}")
     metrics = json.loads((tmp_path / "reports" / "metrics.json").read_text())
     protocol = json.loads((tmp_path / "reports" / "protocol.json").read_text())
     assert metrics.keys() == protocol.keys()

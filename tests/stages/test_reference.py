@@ -27,7 +27,7 @@ def _run(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_trains_the_classifier_and_keeps_the_real_side(tmp_path: Path) -> None:
+def test_it_trains_the_classifier_and_keeps_the_reference_statistics(tmp_path: Path) -> None:
     write_stripes(tmp_path / "shards")
     (tmp_path / "params.yaml").write_text("reference: {cnn_epochs: 1, seed: 4}\n")
     run = _run(tmp_path)

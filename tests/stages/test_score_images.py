@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with shards, their real side and somebody's images; read it only."""
+    """A folder with shards, their reference statistics and external images; read it only."""
     root = tmp_path_factory.mktemp("lab")
     write_stripes(root / "data" / "shards", num_classes=2)
     dataset = open_dataset(root / "data" / "shards")
@@ -78,9 +78,9 @@ def test_a_table_and_the_files_that_are_asked_for(
     _main(monkeypatch, lab, "--images", "flat", "--against", "theirs.npz", *files)
     written = json.loads(metrics.read_text())
     assert written.keys() == json.loads(protocol.read_text()).keys()
-    told = capsys.readouterr()
-    assert f"{written['fid_dataset_cnn']:.4f}" in told.out
-    assert "flat: metrics by class are left out; labels: none: the images have none" in told.err
+    printed = capsys.readouterr()
+    assert f"{written['fid_dataset_cnn']:.4f}" in printed.out
+    assert "flat: metrics by class are left out; labels: none: the images have none" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -111,10 +111,10 @@ def test_dinov2_comes_from_what_torch_hub_keeps(hub: Path) -> None:
 
 
 def test_what_cannot_be_downloaded_is_one_sentence(hub: Path) -> None:
-    told = r"cannot be downloaded from https://.*; set reference.extractor_weights.{} to a file"
-    with pytest.raises(UserError, match=told.format("vgg16")):
+    message = r"cannot be downloaded from https://.*; set reference.extractor_weights.{} to a file"
+    with pytest.raises(UserError, match=message.format("vgg16")):
         open_vgg16("vgg16", WeightSources(), "cpu")
-    with pytest.raises(UserError, match=told.format("clip-rn50")):
+    with pytest.raises(UserError, match=message.format("clip-rn50")):
         open_clip("clip-rn50-bf16", WeightSources(), "cpu")
     with pytest.raises(UserError, match=r"dinov2-vit-b-14 cannot be had through torch.hub \(.*"):
         open_dinov2("dinov2-vit-b-14", WeightSources(), "cpu")

@@ -36,7 +36,7 @@ def test_other_weights_are_known_by_their_hash(inception_file: Path) -> None:
     assert (extractor.name, extractor.feature_dim) == (INCEPTION, 2048)
 
 
-def test_a_missing_file_and_missing_key_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_and_missing_key_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"reference\.inception_weights: .* cannot be read"):
         open_inception(str(tmp_path / "none.pth"), "cpu")
     with pytest.raises(UserError, match=r"reference\.inception_weights is missing"):

@@ -124,7 +124,7 @@ def test_logits_may_be_missing_and_images_grey(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ("integers", "for 2x3x32x32 it gives uint8 2x3072"),
         ("map", "it gives float32 2x3x32x32"),
@@ -132,25 +132,29 @@ def test_logits_may_be_missing_and_images_grey(tmp_path: Path) -> None:
         ("failure", "fails on uint8 images 2x3x32x32: .*shapes cannot be multiplied"),
     ],
 )
-def test_a_network_that_breaks_the_contract_is_told(tmp_path: Path, kind: str, told: str) -> None:
+def test_a_network_that_breaks_the_contract_is_refused(
+    tmp_path: Path, kind: str, message: str
+) -> None:
     path = _script(tmp_path / "net.pt", Mistaken(kind))
-    with pytest.raises(UserError, match=f"reference.extractors: {re.escape(str(path))} .*{told}"):
+    with pytest.raises(
+        UserError, match=f"reference.extractors: {re.escape(str(path))} .*{message}"
+    ):
         _open(path)
 
 
-def test_a_graph_of_fixed_batches_is_told(tmp_path: Path) -> None:
+def test_a_graph_of_fixed_batches_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"batches of 1 alone; export it with a dynamic first axis"):
         _open(_graph(tmp_path / "net.onnx", batch=1))
 
 
-def test_a_graph_of_other_inputs_is_told(tmp_path: Path) -> None:
+def test_a_graph_of_other_inputs_is_refused(tmp_path: Path) -> None:
     path = _graph(tmp_path / "net.onnx", TensorProto.DOUBLE)
     with pytest.raises(UserError, match=r"one input, uint8 or float32 \(B, 3, H, W\), not images"):
         _open(path)
 
 
 @pytest.mark.parametrize("suffix", ["pt", "onnx"])
-def test_what_is_no_network_is_told(tmp_path: Path, suffix: str) -> None:
+def test_what_is_no_network_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"net.{suffix}"
     with pytest.raises(UserError, match=r"cannot be read \(No such file.*; correct the path"):
         _open(path)

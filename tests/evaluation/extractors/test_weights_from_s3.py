@@ -67,7 +67,7 @@ def test_a_cut_download_leaves_nothing(s3: FaultyS3, tmp_path: Path) -> None:
     assert fetch_from_s3(f"{bucket}/w", "key", tmp_path).read_bytes() == b"x" * 1000
 
 
-def test_what_is_not_there_is_told(s3: FaultyS3, tmp_path: Path) -> None:
+def test_what_is_not_there_is_refused(s3: FaultyS3, tmp_path: Path) -> None:
     bucket = s3.new_bucket()
     with pytest.raises(UserError, match=f"key: there is no {bucket}/a/w; correct the address"):
         fetch_from_s3(f"{bucket}/a/w", "key", tmp_path)

@@ -54,7 +54,7 @@ def test_it_is_the_fit_of_fids_of_random_subsets() -> None:
 
 
 def test_it_is_free_of_the_bias_of_few_images() -> None:
-    # The real side is the truth itself, so that FID at infinity is exactly 0.
+    # The real distribution is the generating one, so that FID at infinity is exactly 0.
     truth = Normal(count=10**9, mean=np.zeros(DIM), factor=np.asfortranarray(np.eye(DIM)))
     values, fids = [], []
     for seed in range(10):
