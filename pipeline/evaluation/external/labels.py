@@ -40,7 +40,7 @@ def number_classes(labels: Collection[Label], class_names: Sequence[str] | None)
         else:
             shown = "some images have none" if label is None else f"{label!r} is no class"
             return Labelling(None, f"none: {shown} of the {len(class_names)} of the real images")
-    return Labelling(numbers, "of the images' own container")
+    return Labelling(numbers, "from the images' container")
 
 
 def own_classes(labels: Collection[Label]) -> tuple[str, ...] | None:
