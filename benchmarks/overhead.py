@@ -28,7 +28,7 @@ from pipeline.distributed.stopping import Interruption
 from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.outputs import RunOutputs
 from pipeline.runs.progress import Progress
-from pipeline.runs.settings import describe_system, runtime_settings
+from pipeline.runs.settings import resolve_run, runtime_settings
 from pipeline.tracking.opening import open_tracker
 from pipeline.training import loop
 from pipeline.training.loop import train
@@ -87,7 +87,7 @@ def measure(preset: Preset, device: str, num_rounds: int, folder: Path) -> dict[
         _KEY,
         settings,
         preset.dataset.manifest,
-        describe_system(preset.params, preset.dataset.manifest.resolution),
+        resolve_run(preset.params, preset.dataset.manifest)[1],
         kind="mlflow",
         uri=f"sqlite:///{folder / 'mlflow.db'}",
         experiment=_KEY,

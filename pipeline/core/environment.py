@@ -1,4 +1,4 @@
-"""What a run ran on, for the record."""
+"""Versions, hardware and git commit of a run."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ def describe_environment(device: str) -> dict[str, Any]:
 
 
 def code_versions() -> dict[str, str]:
-    """What must be equal where processes of one job run."""
+    """Versions that must be equal on all processes of a job."""
     return {
         "python": ".".join(platform.python_version_tuple()[:2]),
         "torch": torch.__version__,

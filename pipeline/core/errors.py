@@ -5,11 +5,11 @@ EXIT_PREEMPTED = 75
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; its message is one sentence that says what and how."""
+    """A mistake of the user; its message is one sentence that names it and the cure."""
 
 
 class ObstacleError(UserError):
-    """A mistake around the work and not in it; when it is mended the same command goes on."""
+    """A UserError of the surroundings (a full disk, a lock); the same command succeeds later."""
 
 
 class Preempted(Exception):  # noqa: N818, it is no error

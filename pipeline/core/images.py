@@ -1,4 +1,4 @@
-"""The two conversions between stored images and what networks see, each in its only place."""
+"""Conversion between stored uint8 images and the float images of the networks."""
 
 import torch
 

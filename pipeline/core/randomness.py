@@ -1,6 +1,6 @@
 """Random draws as pure functions of (seed, purpose, nimg): no generator state is ever saved.
 
-Draws are made on the CPU, so that every device sees the same numbers.
+Draws are made on the CPU, so that they are the same for every device.
 """
 
 import hashlib

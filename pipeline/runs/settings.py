@@ -11,9 +11,15 @@ from pipeline.training.settings import RuntimeSettings, TrainSettings
 
 
 def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
-    """What decides the result of training on the data set of `manifest`.
+    """The settings of `resolve_run` alone."""
+    return resolve_run(params, manifest)[0]
 
-    Raises UserError for networks that cannot be made for its images and classes.
+
+def resolve_run(params: Params, manifest: Manifest) -> tuple[TrainSettings, dict[str, Any]]:
+    """What decides the result of training on the data set of `manifest`, and its description.
+
+    The description has the variant's name and, by key, what departs from it, as JSON values.
+    Raises UserError for networks that cannot be made for the data set's images and classes.
     """
     model, train = params.model, params.train
     resolved = resolve_system(model, train, manifest.resolution)
@@ -39,7 +45,7 @@ def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
         raise UserError(f"params.yaml, section model: {error}") from None
     g_lr = train.lr_multiplier * system.g_lr if train.g_lr is None else train.g_lr
     d_lr = train.lr_multiplier * system.d_lr if train.d_lr is None else train.d_lr
-    return TrainSettings(
+    settings = TrainSettings(
         generator=generator,
         discriminator=discriminator,
         seed=train.seed,
@@ -65,15 +71,10 @@ def train_settings(params: Params, manifest: Manifest) -> TrainSettings:
         precision=train.precision,
         snapshot_kimg=train.snapshot_kimg,
     )
-
-
-def describe_system(params: Params, resolution: int) -> dict[str, Any]:
-    """The variant's name and, by key, what departs from it, as JSON values."""
-    resolved = resolve_system(params.model, params.train, resolution)
     departures = {
         key: f"{value} (variant: {meant})" for key, (value, meant) in resolved.departures.items()
     }
-    return {"variant": params.model.variant, "departures": departures}
+    return settings, {"variant": model.variant, "departures": departures}
 
 
 def runtime_settings(params: Params, device: str) -> RuntimeSettings:

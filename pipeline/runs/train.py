@@ -34,7 +34,7 @@ from pipeline.runs.run_folder import (
     run_identity,
     run_key,
 )
-from pipeline.runs.settings import describe_system, runtime_settings, train_settings
+from pipeline.runs.settings import resolve_run, runtime_settings
 from pipeline.storage.atomic import write_json
 from pipeline.storage.disk_space import explain_full_folder
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
@@ -92,9 +92,8 @@ def train_run(
     runtime = params.runtime
     with context.raise_on_all():
         dataset = open_anywhere(paths.shards, Path(runtime.cache_dir), runtime.cache_gb)
-        settings = train_settings(params, dataset.manifest)
+        settings, description = resolve_run(params, dataset.manifest)
         protocol = _open_small_protocol(params, paths, dataset.manifest, device, context)
-    description = describe_system(params, dataset.manifest.resolution)
     run_training(
         settings,
         dataset,

@@ -88,7 +88,13 @@ def train(
     means = RunningMeans()
     order = make_order(settings.order, settings.seed, rows.shard_rows, settings.order_window)
     with Batches(
-        rows, order, batch, start_nimg, rank=context.rank, world_size=context.world_size
+        rows,
+        order,
+        batch,
+        start_nimg,
+        rank=context.rank,
+        world_size=context.world_size,
+        pin_memory=runtime.device.startswith("cuda"),
     ) as batches:
         while True:
             stopped_by = stop_sync.ask()

@@ -6,7 +6,7 @@ import yaml
 from pipeline.config.params import Params, load_params
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import read_manifest
-from pipeline.runs.settings import describe_system, train_settings
+from pipeline.runs.settings import resolve_run, train_settings
 from pipeline.training.settings import TrainSettings
 
 
@@ -51,11 +51,11 @@ def test_published_systems(settings):
     assert good.ema_halflife_kimg == 5
 
 
-def test_departures_are_told():
+def test_departures_are_described(digits_shards):
     params = Params.model_validate(
         {"model": {"variant": "sn-gd", "bn_eps": 1e-4}, "train": {"loss": "hinge", "flip": True}}
     )
-    assert describe_system(params, 32) == {
+    assert resolve_run(params, read_manifest(digits_shards))[1] == {
         "variant": "sn-gd",
         "departures": {
             "model.bn_eps": "0.0001 (variant: 1e-05)",
