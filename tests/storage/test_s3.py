@@ -1,7 +1,10 @@
 """Files in and out of a real S3 server, on days when all is well."""
 
 import hashlib
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -139,3 +142,29 @@ def test_lists_more_than_one_page_and_threads_share_a_client(folder, server, mon
         thread.join()
     assert [item.name for item in folder.list("n/")] == [f"n/{n:03d}" for n in range(101)]
     assert server.count("GET") == 11
+
+
+_DOWNLOAD = """
+import sys, threading
+from pathlib import Path
+from pipeline.storage.s3 import S3Folder
+
+folder, path = S3Folder(sys.argv[1]), Path(sys.argv[2])
+threading.Thread(target=folder.download, args=("file", path, None, False), daemon=True).start()
+sys.stdin.read()
+"""
+
+
+def test_a_download_on_a_daemon_thread_does_not_delay_the_end_of_its_process(
+    folder, server, tmp_path
+):
+    folder.put("file", b"abc")
+    server.fail("delay", seconds=30, method="GET")
+    with subprocess.Popen(
+        [sys.executable, "-c", _DOWNLOAD, str(folder.address), str(tmp_path / "file")],
+        stdin=subprocess.PIPE,
+    ) as process:
+        while not server.count("GET") and process.poll() is None:
+            time.sleep(0.01)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
