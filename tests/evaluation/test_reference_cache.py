@@ -44,7 +44,7 @@ class Unreadable:
     """Shards of which none may be opened."""
 
     capacity: int | None = None
-    room = ""
+    capacity_text = ""
     num_threads = 1
 
     def fetch(self, index: int) -> Path:

@@ -23,7 +23,7 @@ class ShardFiles(Protocol):
 
     capacity: int | None
     """Largest number of shards held at a time; None: all."""
-    room: str
+    capacity_text: str
     """The capacity for an error message, with the cure: `the cache x holds 7; raise y`."""
     num_threads: int
     """Shards worth fetching at a time."""
@@ -91,8 +91,8 @@ class OpenShards:
         """Raises UserError when `num_shards` cannot be open at a time."""
         if num_shards > self.capacity:
             raise UserError(
-                f"the order mixes {num_shards} shards at a time, but {self._files.room}, or mix "
-                "fewer with train.order: block and a smaller train.order_window"
+                f"the order mixes {num_shards} shards at a time, but {self._files.capacity_text}, "
+                "or mix fewer with train.order: block and a smaller train.order_window"
             )
 
     def prefetch(self, indices: Sequence[int]) -> None:

@@ -169,7 +169,7 @@ class _LocalFiles:
     """Shards that lie in a folder."""
 
     capacity: int | None = None
-    room = "a process can map no more"
+    capacity_text = "a process can map no more"
     num_threads = 1
 
     def __init__(self, folder: Path, split: Split) -> None:

@@ -63,12 +63,14 @@ class _CachedFiles:
         largest = max((entry.bytes for entry in split.shards), default=1)
         num_held = cache.max_bytes // largest
         self.capacity = num_held
-        self.room = (
+        self.capacity_text = (
             f"the cache {cache.folder} of {cache.max_bytes / 1e9:.2f} GB holds {num_held} of "
             f"{largest / 1e9:.3f} GB; raise runtime.cache_gb"
         )
         if split.shards and num_held < 2:  # one of each split, if both are read
-            raise UserError(f"{remote.address} needs room for two shards, but {self.room}")
+            raise UserError(
+                f"{remote.address} needs space for two shards, but {self.capacity_text}"
+            )
         self._lock = threading.Lock()
         self._held: dict[int, list[HeldCopy]] = {}
         weakref.finalize(self, _close_all, self._held)

@@ -22,7 +22,7 @@ class CountingFiles:
     """Shards of a folder of which `capacity` may be held; counts them."""
 
     num_threads = 3
-    room = "the test holds few"
+    capacity_text = "the test holds few"
 
     def __init__(self, folder: Path, capacity: int | None) -> None:
         self.capacity = capacity

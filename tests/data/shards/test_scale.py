@@ -28,7 +28,7 @@ class OneFile:
     """The same file for every shard; counts who is asked for."""
 
     num_threads = 2
-    room = "the test holds 24"
+    capacity_text = "the test holds 24"
 
     def __init__(self, path: Path) -> None:
         self.capacity: int | None = 3 * WINDOW

@@ -125,7 +125,7 @@ def test_orders_that_mix_more_than_the_cache_holds_are_refused(remote, tmp_path)
     with Batches(train, BlockOrder(0, train.shard_rows, 2), 8, 0) as batches:
         batches.next_batch()
     with pytest.raises(
-        UserError, match=r"s3://.* needs room for two shards, but the cache .*runtime.cache_gb"
+        UserError, match=r"s3://.* needs space for two shards, but the cache .*runtime.cache_gb"
     ):
         _open(remote, tmp_path, 1.5)
 
