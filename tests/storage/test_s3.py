@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 
 import pytest
 
 from pipeline.storage.s3 import S3Folder, S3Object
 from pipeline.storage.s3_errors import S3DamagedError
-from tests.support.s3_server import PART, QUICK, serve_s3
+from tests.support.remote_folder import PATIENT, remote_folder
+from tests.support.s3_server import PART, serve_s3
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def server():
 
 @pytest.fixture
 def folder(server):
-    return server.folder()
+    return remote_folder(server, f"bucket-{uuid.uuid4().hex}")
 
 
 def content(size: int) -> bytes:
@@ -46,7 +48,7 @@ def test_small_objects(folder):
 
 
 def test_a_prefix_ends_at_a_slash(folder):
-    bucket = S3Folder(f"s3://{folder.address.bucket}", QUICK)
+    bucket = S3Folder(f"s3://{folder.address.bucket}", PATIENT)
     bucket.put("a/bc/x", b"1")
     assert list(folder.list()) == []
     assert [item.name for item in bucket.list("a/b")] == ["a/bc/x"]
