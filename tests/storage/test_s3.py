@@ -76,7 +76,7 @@ def test_parts_are_transferred_in_parallel(folder, server, tmp_path, parallel):
         lambda: folder.download("file", target, parallel=parallel),
     ):
         server.heal()
-        server.fail("delay", seconds=0.2, method="PUT|GET")
+        server.fail("delay", seconds=1.0 if parallel else 0.01, method="PUT|GET")
         transfer()
         assert server.most_at_once >= 3 if parallel else server.most_at_once == 1
     assert target.read_bytes() == source.read_bytes()
