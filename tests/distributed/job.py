@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,13 +13,8 @@ from typing import Any
 import torch
 
 from stages.entry import run_stage
+from tests.support.forks import FORKS
 from tests.support.processes import free_port
-
-# Forked by a process that has imported all, which takes longer than most of these jobs.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["tests.distributed.train_worker", "tests.distributed.evaluate_worker", "torch._dynamo"]
-)
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ def start_module(
         }
         log = folder / f"rank-{rank}.log"
         log.touch()
-        process = _FORKS.Process(target=_run, args=(module, arguments[rank], environment, log))
+        process = FORKS.Process(target=_run, args=(module, arguments[rank], environment, log))
         process.start()
         workers.append(Worker(process, log))
     return workers

@@ -15,8 +15,8 @@ from pipeline.distributed.ray.driver_actor import DriverActor
 from pipeline.distributed.ray.job import worker_bundle
 from pipeline.distributed.work import WorkerOutcome, raise_outcome
 from tests.distributed.job import newest_state
-from tests.support.processes import Project, wait_for
-from tests.support.ray_nodes import kill_tree
+from tests.support.processes import kill_tree, wait_for
+from tests.support.train_project import Project
 
 PATIENCE_S = 300
 

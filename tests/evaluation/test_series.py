@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from tests.evaluation import evaluation_run
 from tests.evaluation.conftest import Prepared
 from tests.evaluation.evaluation_run import evaluate
 from tests.evaluation.subjects import RUN_KEY, write_stripes, write_untrained
-from tests.support.project import ROOT
+from tests.support.forks import run_command
 
 KEY = "fid_dataset_cnn"
 SETTINGS = evaluation_run.SETTINGS.model_copy(update={"selection_samples": 30, "selection_seed": 8})
@@ -180,16 +177,9 @@ def test_the_stage_prints_one_object(prepared: Prepared, snapshots: Path, tmp_pa
         "evaluate: {num_samples: 30, selection_samples: 12, metrics: [fid], bootstrap: 0}\n"
         "runtime: {tracker: none}\n"
     )
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "stages.evaluate", "--snapshots", str(snapshots), "--json"),
-            *("--reference", str(prepared.reference), "--shards", str(prepared.shards)),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+    places = ("--reference", str(prepared.reference), "--shards", str(prepared.shards))
+    done = run_command(
+        tmp_path, "stages.evaluate", "--snapshots", str(snapshots), "--json", *places
     )
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)

@@ -13,7 +13,9 @@ import yaml
 from pipeline.runs.checkpoints import checkpoint_name, is_intact, saved_nimgs
 from pipeline.tracking.jsonl import STATS_NAME, MetricsRecord, parse_record
 from tests.faults.frozen import poll
-from tests.support.processes import COMMAND, Project, environment
+from tests.support.forks import Command
+from tests.support.processes import environment
+from tests.support.train_project import TRAIN, Project
 
 DVC = [sys.executable, "-m", "dvc"]
 
@@ -21,19 +23,25 @@ DVC = [sys.executable, "-m", "dvc"]
 class Attempt:
     """The command, running; as a context it leaves none of its processes behind."""
 
-    def __init__(self, project: Project, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, project: Project, command: Sequence[str] = TRAIN) -> None:
+        """`command` is DVC's, or the stage's module and arguments."""
         self._folder = project.folder
         self._log = self._folder / "log"
         self._num_lines_before = len(self._lines())
-        with open(self._log, "w") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=self._folder,
-                env=environment(),
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._log.write_text("")
+        self.process: subprocess.Popen | Command
+        if command[0] != TRAIN[0]:
+            with open(self._log, "w") as log:
+                self.process = subprocess.Popen(
+                    command,
+                    cwd=self._folder,
+                    env=environment(),
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        else:
+            self.process = Command(self._folder, *command, stdout=self._log)
 
     def __enter__(self) -> "Attempt":
         return self
@@ -74,6 +82,8 @@ class Attempt:
 
     def trainer(self) -> psutil.Process:
         """The process among them that trains."""
+        if isinstance(self.process, Command):
+            return psutil.Process(self.process.pid)
         (trainer,) = (
             process
             for process in self.members()
@@ -109,15 +119,6 @@ def newest_intact(folder: Path) -> int:
             if is_intact(checkpoints / checkpoint_name(nimg)):
                 return nimg
     return 0
-
-
-def configure(project: Project, **sections: dict) -> None:
-    """Changes keys of its params.yaml: `train={"batch": 8}`."""
-    path = project.folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    for name, changes in sections.items():
-        params[name] |= changes
-    path.write_text(yaml.safe_dump(params))
 
 
 def make_repro(project: Project) -> None:

@@ -1,3 +1,3 @@
-from tests.support.processes import make_project
+from tests.support.train_project import make_project, undisturbed
 
-__all__ = ["make_project"]
+__all__ = ["make_project", "undisturbed"]

@@ -6,16 +6,10 @@ import subprocess
 import sys
 
 import psutil
-import pytest
 import yaml
 
 from tests.support.processes import environment, wait_for
 from tests.support.weights import assert_equal_weights
-
-
-@pytest.fixture(scope="module")
-def undisturbed(make_project):
-    return make_project("undisturbed").finish()
 
 
 def test_killed_at_several_moments_ends_bit_equal(make_project, undisturbed):

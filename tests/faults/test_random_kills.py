@@ -12,14 +12,14 @@ from pipeline.storage.s3 import S3Folder
 from tests.faults.attempt import (
     DVC,
     Attempt,
-    configure,
     has_ended,
     make_repro,
     newest_intact,
 )
 from tests.faults.frozen import frozen, poll
-from tests.support.processes import COMMAND, Project, wait_for
+from tests.support.processes import wait_for
 from tests.support.s3_server import FaultyS3, serve_s3
+from tests.support.train_project import TRAIN, Project
 from tests.support.weights import assert_equal_weights
 
 BATCH = 8
@@ -96,8 +96,7 @@ def _await_moment(
 
 
 def prepare(project: Project, backup: str | None) -> None:
-    configure(
-        project,
+    project.configure(
         train={"batch": BATCH, "total_kimg": TOTAL / 1000, "snapshot_kimg": 20 * BATCH / 1000},
         runtime={
             "status_kimg": BATCH / 1000,
@@ -143,7 +142,7 @@ def test_20_kills_cost_no_more_than_the_time_since_the_last_checkpoint(make_proj
     with Attempt(undisturbed) as reference:
         for victim, moment in kills:
             saved_at = newest_intact(project.folder)
-            with Attempt(project, COMMAND if victim == "stage" else [*DVC, "repro"]) as attempt:
+            with Attempt(project, TRAIN if victim == "stage" else [*DVC, "repro"]) as attempt:
                 attempt.await_training()
                 assert attempt.records()[0].nimg - BATCH == saved_at, attempt.told()
                 stood_at = kill(attempt, victim, moment, server, dice)

@@ -9,7 +9,9 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.processes import COMMAND, environment, wait_for
+from tests.support.forks import run_command
+from tests.support.processes import environment, wait_for
+from tests.support.train_project import TRAIN
 from tests.support.weights import assert_equal_weights
 
 
@@ -19,11 +21,10 @@ def make_pair(make_project):
 
     def make(name, **train):
         project = make_project(name)
-        path = project.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text())
-        params["runtime"] |= {"launcher": "torchrun", "num_workers": 2}
-        params["train"] |= {"total_kimg": 0.48, **train}
-        path.write_text(yaml.safe_dump(params))
+        project.configure(
+            runtime={"launcher": "torchrun", "num_workers": 2},
+            train={"total_kimg": 0.48, **train},
+        )
         return project
 
     return make
@@ -103,7 +104,6 @@ def test_killed_launcher_leaves_no_orphans(make_pair, undisturbed):
     process.kill()
     process.wait()
     wait_for(lambda: not any(worker.is_running() for worker in workers), timeout_s=20)
-    process.stdout.close()
     assert not (project.folder / "model").exists()
     assert_equal_weights(project.finish(), undisturbed)
 
@@ -122,18 +122,14 @@ def test_signals_stop_all_workers_at_a_checkpoint(make_pair, undisturbed):
 
 def test_mistake_is_not_tried_again(make_pair):
     project = make_pair("mistake", batch=15)
-    done = subprocess.run(
-        COMMAND, cwd=project.folder, env=environment(), capture_output=True, text=True, timeout=240
-    )
+    done = run_command(project.folder, *TRAIN)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("cannot be shared by 2 processes") == 1
     assert "Traceback" not in done.stderr
 
 
 def test_number_of_workers_reruns_nothing(reproduced):
-    params = yaml.safe_load((reproduced.folder / "params.yaml").read_text())
-    params["runtime"] |= {"launcher": "inprocess", "num_workers": 1}
-    (reproduced.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    reproduced.configure(runtime={"launcher": "inprocess", "num_workers": 1})
     assert "didn't change, skipping" in _repro(reproduced)
 
 
@@ -141,7 +137,7 @@ def test_somebodys_torchrun_starts_the_stage(make_pair, undisturbed):
     project = make_pair("by-hand")
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-        *COMMAND[1:],
+        *("-m", *TRAIN),
     ]
     done = subprocess.run(
         command,

@@ -10,10 +10,11 @@ import yaml
 
 from pipeline.runs.backup_transfer import complete_nimgs
 from pipeline.storage.s3 import S3Folder
-from tests.faults.attempt import Attempt, configure, newest_intact
+from tests.faults.attempt import Attempt, newest_intact
 from tests.faults.frozen import frozen, poll
-from tests.support.processes import COMMAND, Project, wait_for
+from tests.support.processes import wait_for
 from tests.support.s3_server import FaultyS3, serve_s3
+from tests.support.train_project import TRAIN, Project
 from tests.support.weights import assert_equal_weights
 
 
@@ -23,16 +24,11 @@ def server():
         yield server
 
 
-@pytest.fixture(scope="module")
-def undisturbed(make_project):
-    return make_project("undisturbed").finish()
-
-
 @pytest.fixture
 def project(make_project, server) -> Project:
     """A project with a backup in an empty bucket."""
     project = make_project("with-backup")
-    configure(project, runtime={"mirror": server.new_bucket()})
+    project.configure(runtime={"mirror": server.new_bucket()})
     return project
 
 
@@ -89,7 +85,7 @@ def test_another_machine_goes_on_from_the_backup(project, server, undisturbed):
 
 def test_restart_discards_the_run_in_the_backup_too(project, server, undisturbed):
     nimg = train_and_lose_the_machine(project, server)
-    with Attempt(project, [*COMMAND, "--restart"]) as attempt:
+    with Attempt(project, [*TRAIN, "--restart"]) as attempt:
         attempt.await_training()
         assert server.count("DELETE", f"checkpoint-{nimg:09d}") == 2  # and its checksum
         assert attempt.records()[0].nimg == 40
@@ -141,7 +137,7 @@ def test_server_is_dead_when_a_new_run_starts(project, server):
 
 def test_sigterm_twice_beside_a_slow_server(project, server, undisturbed):
     # The only checkpoint is that of the end.
-    configure(project, runtime={"checkpoint_kimg": 0.8})
+    project.configure(runtime={"checkpoint_kimg": 0.8})
     with Attempt(project) as attempt:
         attempt.await_training()
         server.fail("delay", seconds=60)
@@ -188,7 +184,7 @@ def small_disk(make_project, mount_disk):
     ],
 )
 def test_disk_is_full(small_disk, undisturbed, next_write, changes):
-    configure(small_disk, **changes)
+    small_disk.configure(**changes)
     disk = small_disk.folder / "runs"
     with Attempt(small_disk) as attempt:
         wait_for(lambda: newest_intact(small_disk.folder))

@@ -12,9 +12,9 @@ import time
 import uuid
 
 import pytest
-import yaml
 
-from tests.support.processes import COMMAND, environment, wait_for
+from tests.support.processes import environment, wait_for
+from tests.support.train_project import TRAIN
 from tests.support.weights import assert_equal_weights
 
 
@@ -69,7 +69,7 @@ class Nodes:
             *(f"--max-restarts={max_restarts}", "--monitor-interval=0.5", "--rdzv-backend=c10d"),
             *("--rdzv-endpoint=10.77.0.1:29400", "--rdzv-id=pair", f"--local-addr=10.77.0.{node}"),
             f"--rdzv-conf=is_host={int(node == 1)},last_call_timeout=5,read_timeout=20",
-            *COMMAND[1:],
+            *("-m", *TRAIN),
         ]
         with open(project.folder / f"node-{node}.log", "w") as log:
             return subprocess.Popen(
@@ -104,10 +104,7 @@ def make_shared(make_project):
 
     def make(name):
         project = make_project(name)
-        path = project.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text())
-        params["runtime"] |= {"join_timeout_s": 60}
-        path.write_text(yaml.safe_dump(params))
+        project.configure(runtime={"join_timeout_s": 60})
         return project
 
     return make

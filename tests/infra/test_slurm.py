@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.support.processes import environment, make_project, wait_for  # noqa: F401
+from tests.support.processes import environment, wait_for
 from tests.support.project import ROOT
 
 SCONTROL = """#!/bin/sh
@@ -68,11 +67,9 @@ def submit(tmp_path):
         process.stdout.close()
 
 
-def test_job_queues_itself_again_and_goes_on(submit, make_project):  # noqa: F811
+def test_job_queues_itself_again_and_goes_on(submit, make_project):
     project = make_project("slurm")
-    params = yaml.safe_load((project.folder / "params.yaml").read_text())
-    params["train"]["total_kimg"] = 0.8
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    project.configure(train={"total_kimg": 0.8})
     job = submit(project)
     wait_for(lambda: project.checkpoints() or job.poll() is not None)
     job.send_signal(signal.SIGUSR1)  # Slurm, before the time is up

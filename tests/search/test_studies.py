@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from tests.support.ray_nodes import kill_tree
+from tests.support.processes import kill_tree
 from tests.support.study_project import METRIC, end, trial_processes
 
 

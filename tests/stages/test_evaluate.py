@@ -1,7 +1,6 @@
 """The stage as DVC runs it: a process of its own."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +14,8 @@ from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
 from tests.evaluation.subjects import write_model, write_stripes
+from tests.support.forks import run_command
 
-ROOT = Path(__file__).resolve().parents[2]
 PATHS = {
     "model": "data/model",
     "reference": "data/reference",
@@ -27,17 +26,14 @@ PATHS = {
 }
 
 
-def _run(folder: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(autouse=True)
+def _no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def _run(folder: Path) -> "subprocess.CompletedProcess[str]":
     arguments = [part for name, path in PATHS.items() for part in (f"--{name}", path)]
-    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    return subprocess.run(
-        [sys.executable, "-m", "stages.evaluate", *arguments],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command(folder, "stages.evaluate", *arguments)
 
 
 def test_it_scores_the_model_and_tells_mlflow(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The stage as DVC runs it: a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,19 +11,11 @@ from pipeline.data.shards.manifest import read_manifest
 from pipeline.evaluation.reference.folder import read_reference
 from stages.reference import main
 from tests.evaluation.subjects import write_stripes
+from tests.support.forks import run_command
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def _run(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stages.reference", "--shards", "shards", "--out", "reference"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _run(folder: Path) -> "subprocess.CompletedProcess[str]":
+    return run_command(folder, "stages.reference", "--shards", "shards", "--out", "reference")
 
 
 def test_it_trains_the_classifier_and_keeps_the_reference_statistics(tmp_path: Path) -> None:

@@ -1,10 +1,6 @@
 """The stage as DVC runs it: a process of its own."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +9,9 @@ from models.configuration import GeneratorConfig
 from models.generator import Generator
 from pipeline.tracking.connection import connect
 from pipeline.training.snapshot import write_snapshot
+from tests.support.forks import run_command
 from tests.support.stage_outputs import write_stage_outputs
 
-ROOT = Path(__file__).parents[2]
 ARGUMENTS = (
     "--model=data/model",
     "--metrics=reports/metrics.json",
@@ -28,16 +24,9 @@ ARGUMENTS = (
 )
 
 
-def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    return subprocess.run(
-        [sys.executable, "-m", "stages.report", *ARGUMENTS],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(autouse=True)
+def _no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture
@@ -67,7 +56,7 @@ def project(tmp_path, digits_shards):
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 def test_report_is_written_and_joins_the_run(project):
     (project / "params.yaml").write_text("report:\n  samples_per_class: 3\n")
-    run = run_stage(project)
+    run = run_command(project, "stages.report", *ARGUMENTS)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     assert "3 generated samples of class 9" in (project / "reports" / "index.html").read_text()
     assert (project / "reports" / "curves.csv").read_text().startswith("kimg,attention/d_gamma_16")
@@ -87,7 +76,7 @@ def test_report_is_written_and_joins_the_run(project):
 
 def test_missing_input_ends_with_one_sentence(project):
     (project / "reports" / "metrics.json").unlink()
-    run = run_stage(project)
+    run = run_command(project, "stages.report", *ARGUMENTS)
     assert run.returncode == 2
     assert run.stderr == (
         "error: reports/metrics.json does not exist; `dvc repro evaluate` makes it\n"

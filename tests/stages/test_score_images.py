@@ -1,8 +1,6 @@
 """Images of any origin through the command line."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,9 +13,8 @@ from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
 from tests.evaluation.subjects import write_stripes
+from tests.support.forks import run_command
 from tests.support.image_containers import write_flat, write_npz
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +44,7 @@ def _files(root: Path) -> set[Path]:
 
 def test_json_is_all_that_comes_of_it(lab: Path) -> None:
     before = _files(lab)
-    run = subprocess.run(
-        [sys.executable, "-m", "stages.evaluate", "--images", "theirs.npz", "--json"],
-        cwd=lab,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_command(lab, "stages.evaluate", "--images", "theirs.npz", "--json")
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
     assert found.keys() == {"metrics", "protocol"}

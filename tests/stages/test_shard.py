@@ -1,8 +1,6 @@
 """The stage as DVC runs it: a process of its own."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,26 +13,14 @@ from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.select import open_source
 from stages.shard import main
+from tests.support.forks import run_command
 from tests.support.photographs import encoded, photograph
 from tests.support.s3_server import SECRET, serve_s3
-
-ROOT = Path(__file__).parents[2]
-
-
-def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stages.shard", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_digits_become_shards_with_a_fixed_digest(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("data:\n  source: digits\n")
-    run = _run(tmp_path, "--out", "data/shards")
+    run = run_command(tmp_path, "stages.shard", "--out", "data/shards")
     assert (run.returncode, run.stderr) == (0, "")
     dataset = open_dataset(tmp_path / "data" / "shards")
     manifest = dataset.manifest
@@ -65,7 +51,7 @@ def test_a_folder_of_images_becomes_shards(tmp_path: Path) -> None:
         "data: {source: folder, path: photos, resolution: 64, channels: 3, shard_rows: 7,\n"
         "  max_rejected_fraction: 0.05}\n"
     )
-    run = _run(tmp_path, "--out", "shards")
+    run = run_command(tmp_path, "stages.shard", "--out", "shards")
     assert run.returncode == 0
     assert run.stderr == (
         "warning: 2 of 2 classes have fewer than 50 images: 'cat' with 20, 'dog' with 20\n"
@@ -87,7 +73,7 @@ def test_a_mistake_ends_in_one_sentence_and_leaves_the_list(tmp_path: Path) -> N
     (tmp_path / "params.yaml").write_text(
         "data: {source: folder, path: photos, heldout_fraction: 0}\n"
     )
-    run = _run(tmp_path, "--out", "shards")
+    run = run_command(tmp_path, "stages.shard", "--out", "shards")
     assert run.returncode == 2
     assert run.stderr == (
         "error: 1 of 1 images cannot be used, more than data.max_rejected_fraction = 0.01 allows; "
@@ -111,15 +97,17 @@ def test_images_in_a_bucket_become_shards(tmp_path: Path) -> None:
             (tmp_path / place).write_bytes(content)
         params = "data: {{source: folder, path: {}, channels: 3, shard_rows: 16}}\n"
         (tmp_path / "params.yaml").write_text(params.format(f"'{bucket}/set'"))
-        run = _run(tmp_path, "--out", "there")
+        run = run_command(tmp_path, "stages.shard", "--out", "there")
         assert run.returncode == 0, run.stderr
         assert SECRET not in run.stdout + run.stderr
         (tmp_path / "params.yaml").write_text(params.format("'s3://there-is-no-such-bucket/a'"))
-        lost = _run(tmp_path, "--out", "lost")
+        lost = run_command(tmp_path, "stages.shard", "--out", "lost")
         assert lost.returncode == 2
         assert "the bucket does not exist; create it or correct the address" in lost.stderr
         (tmp_path / "params.yaml").write_text(params.format("set"))
-        unsent = _run(tmp_path, "--out", "lost", "--to", "s3://there-is-no-such-bucket/a")
+        unsent = run_command(
+            tmp_path, "stages.shard", "--out", "lost", "--to", "s3://there-is-no-such-bucket/a"
+        )
         assert unsent.returncode == 2
         assert "the bucket does not exist" in unsent.stderr
         assert "images" not in unsent.stdout  # it is told before the work
@@ -135,7 +123,7 @@ def test_images_in_a_bucket_become_shards(tmp_path: Path) -> None:
 
 
 def test_only_shards_of_this_machine_are_verified(tmp_path: Path) -> None:
-    run = _run(tmp_path, "--verify", "s3://bucket/shards")
+    run = run_command(tmp_path, "stages.shard", "--verify", "s3://bucket/shards")
     assert run.returncode == 2
     assert run.stderr.startswith("error: --verify takes a folder of this machine, not s3://bucket")
 

@@ -2,8 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from pipeline.tracking.jsonl import read_stats
 from tests.evaluation.subjects import write_stripes
-from tests.support.processes import environment
+from tests.support.forks import run_command
+from tests.support.train_project import TRAIN
 
 
 @pytest.fixture
@@ -30,19 +29,6 @@ def project(tmp_path: Path, default_params: dict[str, Any]) -> Path:
     return tmp_path
 
 
-def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "stages.train", "--shards", "shards", "--out", "model"]
-    return subprocess.run(
-        [*command, *options],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_two_workers_evaluate_on_the_way(project: Path) -> None:
     make_references(
         open_dataset(project / "shards"),
@@ -53,7 +39,7 @@ def test_two_workers_evaluate_on_the_way(project: Path) -> None:
         seed=0,
         device="cpu",
     )
-    done = _run(project, "--reference", "reference")
+    done = run_command(project, *TRAIN, "--reference", "reference")
     assert done.returncode == 0, done.stderr
     records, _ = read_stats(project / "model" / "stats.jsonl")
     found = {r.nimg: r.metrics.get("fid2k_dataset_cnn") for r in records}
@@ -69,7 +55,7 @@ def test_a_missing_real_side_is_told_before_training(project: Path) -> None:
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["runtime"]["launcher"], params["runtime"]["num_workers"] = "inprocess", 1
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    done = _run(project, "--reference", "nowhere")
+    done = run_command(project, *TRAIN, "--reference", "nowhere")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "error: nowhere/dataset-cnn/protocol.json does not exist; make it with "

@@ -1,20 +1,18 @@
-"""Processes of the real program: the train stage in a project folder, and waiting for them."""
+"""The environment of processes that tests start, and waiting for them."""
 
-import copy
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
-import pytest
-import yaml
+import psutil
 
 from tests.support.project import ROOT
-
-COMMAND = [sys.executable, "-m", "stages.train", "--shards", "shards", "--out", "model"]
 
 
 def environment() -> dict[str, str]:
@@ -38,53 +36,27 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 240) -> None:
         time.sleep(0.02)
 
 
-class Project:
-    """A folder with params.yaml and shards."""
+class Process(Protocol):
+    """A Popen, or a Command of `forks`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    pid: int
 
-    def start(self) -> subprocess.Popen:
-        """Starts the stage in a process group of its own."""
-        return subprocess.Popen(
-            COMMAND,
-            cwd=self.folder,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def finish(self) -> Path:
-        """Runs the stage to its end and returns the exported model."""
-        done = subprocess.run(
-            COMMAND, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        return self.folder / "model"
-
-    def checkpoints(self) -> list[Path]:
-        """All complete checkpoint files."""
-        return sorted(self.folder.glob("runs/*/checkpoints/*.pt"))
+    def kill(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
 
 
-@pytest.fixture(scope="module")
-def make_project(
-    tmp_path_factory: pytest.TempPathFactory, digits_shards: Path, default_params: dict
-) -> Callable[[str], Project]:
-    """Makes project folders with a small, quick run."""
-
-    def make(name: str) -> Project:
-        folder = tmp_path_factory.mktemp(name)
-        (folder / "shards").symlink_to(digits_shards)
-        params = copy.deepcopy(default_params)
-        params["model"] |= {"g_width": 2, "d_width": 2, "z_dim": 8}
-        params["train"] |= {"batch": 8, "total_kimg": 0.8, "snapshot_kimg": 0.4}
-        params["train"]["eval_kimg"] = None
-        params["runtime"] |= {"status_kimg": 0.04, "checkpoint_kimg": 0.04, "tracker": "none"}
-        params["runtime"]["num_threads"] = 1
-        (folder / "params.yaml").write_text(yaml.safe_dump(params))
-        return Project(folder)
-
-    return make
+def kill_tree(process: Process) -> None:
+    """SIGKILL for a process and all below it."""
+    try:
+        below = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        below = []
+    process.kill()
+    for child in below:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait(timeout=10)
+    if isinstance(process, subprocess.Popen):
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.processes import free_port, wait_for
+from tests.support.processes import free_port, kill_tree, wait_for
 from tests.support.project import ROOT
 
 HEAD_IP = "127.0.0.2"  # Ray replaces 127.0.0.1 by an outer address
@@ -102,24 +102,6 @@ class RayNodes:
 def environment() -> dict[str, str]:
     """For processes of the cluster."""
     return {**os.environ, **_QUICK, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": ""}
-
-
-def kill_tree(process: subprocess.Popen) -> None:
-    """SIGKILL for a process and all below it."""
-    try:
-        below = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        below = []
-    process.kill()
-    for child in below:
-        try:
-            child.kill()
-        except psutil.NoSuchProcess:
-            continue
-    process.wait(timeout=10)
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
 
 
 def _is_listening(address: str) -> bool:

@@ -12,9 +12,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.processes import environment, wait_for
+from tests.support.processes import environment, kill_tree, wait_for
 from tests.support.project import ROOT
-from tests.support.ray_nodes import kill_tree
 
 PATIENCE_S = 200
 METRIC = "attention/g_gamma_16"
