@@ -5,17 +5,22 @@ PORT ?= 5000
 VENV := .venv/bin
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 
-.PHONY: repro test check ui setup clean-runs
+.PHONY: repro test test-all check ui setup clean-runs
 
 repro: setup
 	dvc repro
 
-# Many tests wait for processes of their own, so three run side by side; one thread each, lest idle
-# ones spin. Files in their own order mix quick and long ones: by numbers of tests the long come last
-# and together. A test that fails is tried twice more, and each time shows as R: on crowded cores
-# real processes may miss their time.
+# Many tests wait for processes of their own, so three run side by side, with one thread each. All
+# tests of a file run in one process, and so do all that share the Ray cluster. Groups start in the
+# order of their files, which mixes quick and long ones.
+PYTEST := OMP_NUM_THREADS=1 pytest -n 3 --dist loadgroup --no-loadscope-reorder
+
 test: setup check
-	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 2 -rR
+	$(PYTEST)
+
+# With those of the marker `slow`.
+test-all: setup check
+	$(PYTEST) -m "" -rs
 
 check: setup
 	ruff check .

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -89,9 +88,7 @@ def test_repro_leaves_everything_and_nothing_to_do(checkout):
     assert "fid_dataset_cnn" in page or "FID" in page
     G = load_generator(folder / "data" / "model" / "generator.safetensors")
     assert G.metadata["nimg"] == 128
-    started = time.monotonic()
     assert "Data and pipelines are up to date" in checkout.dvc("repro")
-    assert time.monotonic() - started < 30  # far above its second or two: it must not hang
     assert "fid_dataset_cnn" in checkout.dvc("metrics", "show")
     checkout.dvc("plots", "show", "-o", "plots")
     assert (folder / "plots" / "index.html").exists()

@@ -43,12 +43,12 @@ def _run(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "ray"])
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("ray", marks=pytest.mark.slow)])
 def test_two_workers_give_the_numbers_of_one(project: Path, launcher: str) -> None:
     out = f"reports-{launcher}"
     places = {name: f"{out}/{name}.json" for name in ("metrics", "protocol")}

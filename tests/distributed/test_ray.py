@@ -3,7 +3,6 @@
 import copy
 import os
 import signal
-import time
 
 import psutil
 import pytest
@@ -94,11 +93,9 @@ def test_signal_stops_workers_on_this_machine(make_project, undisturbed, start):
     wait_for(project.checkpoints, PATIENCE_S)
     below = psutil.Process(process.pid).children(recursive=True)
     assert len(_workers(below)) == 2
-    start_s = time.monotonic()
     os.killpg(process.pid, signal.SIGTERM)  # Ray's processes get it too
     code, output = _end(process)
     assert code == 75, output
-    assert time.monotonic() - start_s < 30
     assert "stopped: SIGTERM; a checkpoint at" in output
     assert "Traceback" not in output
     assert newest_state(project.folder)["nimg"] < 800
@@ -186,6 +183,7 @@ def test_mistake_in_a_worker_is_no_failure(make_project, joined, start):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_lost_node(make_project, undisturbed, joined_alone, start):
     node = joined_alone.add(num_cpus=1)
     other_job = joined_alone.add_other_job()  # so that each node has room for one worker

@@ -40,7 +40,9 @@ def _run(folder: Path, runtime: str, **environment: str) -> subprocess.Completed
     )
 
 
-@pytest.mark.parametrize("way", ["launcher: ray", "RAY_ADDRESS"])
+@pytest.mark.parametrize(
+    "way", [pytest.param("launcher: ray", marks=pytest.mark.slow), "RAY_ADDRESS"]
+)
 def test_ray_writes_what_one_process_writes(
     tmp_path: Path, cluster: RayNodes, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

@@ -128,6 +128,7 @@ def server():
         yield server
 
 
+@pytest.mark.slow
 def test_20_kills_cost_no_more_than_the_time_since_the_last_checkpoint(make_project, server):
     project, undisturbed = make_project("killed"), make_project("undisturbed")
     bucket = server.new_bucket()

@@ -123,6 +123,7 @@ def _finish(agents, project, timeout_s):
             raise AssertionError(f"still running\n{_logs(project)}") from None
 
 
+@pytest.mark.slow
 def test_job_waits_for_a_cable_to_be_mended(nodes, make_shared):
     plain = make_shared("plain")
     _finish([nodes.start(n, plain, max_restarts=0) for n in (1, 2)], plain, 120)

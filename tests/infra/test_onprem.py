@@ -56,6 +56,7 @@ def _context(hosts, name):
     return output
 
 
+@pytest.mark.slow
 def test_study_on_two_hosts(hosts):
     cluster = _filled_in(hosts)
     code, output = hosts.run("person", "ray", "up", "-y", cluster)

@@ -23,6 +23,7 @@ def _assert_complete(project):
         assert [kimg for kimg, _ in trial["reports"]] == pytest.approx(REPORTS_KIMG)
 
 
+@pytest.mark.slow
 def test_trials_that_found_no_room_go_on_when_there_is_some(make_project, joined, mount_disk):
     project = make_project("runs", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
     mount_disk(project.folder / "runs", "900k")

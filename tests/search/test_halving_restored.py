@@ -77,6 +77,7 @@ def test_one_trial_at_a_time_is_as_if_undisturbed(one_at_a_time, joined, tmp_pat
     assert stopped == behind != set()
 
 
+@pytest.mark.slow
 def test_trials_at_a_time_are_judged_by_all_before_them(make_project, joined, tmp_path):
     project = make_project("several", **HALVING)
     _kill(project, lambda: project.events("end"))

@@ -13,9 +13,12 @@ from tests.support.processes import wait_for
 from tests.support.study_project import end, trial_processes
 
 RATES = [1e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3]
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",
+    ),
+]
 GONE_S = 120  # Ray's agents ask a dead server for a minute before they give up
 
 

@@ -89,6 +89,7 @@ def test_killed_and_stopped_driver(make_project, undisturbed, joined):
         assert os.stat(f"{run_dirs[id]}/stats.jsonl") == before
 
 
+@pytest.mark.slow
 def test_lost_worker_and_lost_node(make_project, undisturbed, joined_alone):
     node = joined_alone.add(num_cpus=2)
     project = make_project("lost", workers_per_trial=2)

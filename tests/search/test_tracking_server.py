@@ -7,9 +7,12 @@ from tests.support.mlflow_server import Server
 from tests.support.study_project import METRIC
 from tests.support.tracked_runs import points
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",
+    ),
+]
 
 
 @pytest.fixture
