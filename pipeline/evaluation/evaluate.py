@@ -15,7 +15,7 @@ from pipeline.evaluation.extraction import Extraction, extract_generated
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.measure import measure_generated, measure_reference
-from pipeline.evaluation.measurements import Measurements, library_versions
+from pipeline.evaluation.metric_results import MetricResults, library_versions
 from pipeline.evaluation.metrics.intra_fid import (
     MIYATO_PER_CLASS,
     ClassAccumulator,
@@ -88,25 +88,23 @@ def evaluate_model(
         }
         context.agree(content, "model, extractor or protocol")
     references = [each.with_baseline(settings.num_samples) for each in references]
-    measurements = Measurements(common_protocol(manifest, settings.num_samples, settings.seed))
+    results = MetricResults(common_protocol(manifest, settings.num_samples, settings.seed))
     with exact_arithmetic():
         for suffix, G in generators.items():
-            extraction = measure_model(
-                measurements, G, networks, references, settings, executor, suffix
-            )
+            extraction = measure_model(results, G, networks, references, settings, executor, suffix)
             if context.is_main:
-                _add_within_class_std(measurements, G, extraction, references[0], suffix)
+                _add_within_class_std(results, G, extraction, references[0], suffix)
         with context.raise_on_all():
             if context.is_main:
                 for network, reference in zip(networks, references, strict=True):
-                    measure_reference(measurements, reference, settings, network.describe())
+                    measure_reference(results, reference, settings, network.describe())
                 write_samples(files.samples, generators[""], settings.seed)
-                measurements.write(files.metrics, files.protocol)
-    return measurements.values
+                results.write(files.metrics, files.protocol)
+    return results.values
 
 
 def measure_model(
-    measurements: Measurements,
+    results: MetricResults,
     G: SnapshotGenerator,
     extractors: Sequence[Extractor],
     references: Sequence[ReferenceStatistics],
@@ -128,7 +126,7 @@ def measure_model(
             ):
                 entry = {**extractor.describe(), **describe_model(G)}
                 measure_generated(
-                    measurements,
+                    results,
                     statistics,
                     reference,
                     settings,
@@ -214,7 +212,7 @@ def describe_model(G: SnapshotGenerator) -> dict[str, object]:
 
 
 def _add_within_class_std(
-    measurements: Measurements,
+    results: MetricResults,
     G: SnapshotGenerator,
     extraction: Extraction,
     reference: ReferenceStatistics,
@@ -224,7 +222,7 @@ def _add_within_class_std(
     assert reference.within_class_std is not None
     ratio = within_class_std_ratio(extraction.within_class_std, reference.within_class_std)
     if ratio is not None:
-        measurements.add(
+        results.add(
             f"within_class_std_ratio{suffix}",
             ratio,
             {

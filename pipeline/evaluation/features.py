@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.measurements import Protocol
+from pipeline.evaluation.metric_results import Protocol
 from pipeline.evaluation.metrics.moments import Moments
 
 Float32 = npt.NDArray[np.float32]

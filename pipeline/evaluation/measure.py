@@ -5,7 +5,7 @@ import dataclasses
 from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.extractors.extractor import DATASET_CNN
 from pipeline.evaluation.features import FeatureSet, FeatureStatistics
-from pipeline.evaluation.measurements import Measurements, Protocol
+from pipeline.evaluation.metric_results import MetricResults, Protocol
 from pipeline.evaluation.metrics.accuracy import measure_accuracy, measure_heldout_accuracy
 from pipeline.evaluation.metrics.density_coverage import measure_density_coverage
 from pipeline.evaluation.metrics.fid import measure_fid, measure_matched_fid, note_bias
@@ -29,7 +29,7 @@ from pipeline.evaluation.reference.statistics import ReferenceStatistics
 
 
 def measure_generated(
-    measurements: Measurements,
+    results: MetricResults,
     generated: FeatureStatistics,
     reference: ReferenceStatistics,
     settings: EvaluateSection,
@@ -53,24 +53,22 @@ def measure_generated(
     alone = images.with_entry(num_real=0, reference_split=None)
 
     if chosen & {"fid", "fid-infinity"}:
-        measure_fid(measurements, images, reference.normal, settings)
-        note_bias(measurements, images, reference.normal)
+        measure_fid(results, images, reference.normal, settings)
+        note_bias(results, images, reference.normal)
     if "is" in chosen:
         splits = min(settings.is_splits, images.count)
-        measure_inception_score(measurements, alone, generated.logits, splits, settings)
+        measure_inception_score(results, alone, generated.logits, splits, settings)
     if "kid" in chosen:
-        measure_kid(measurements, images, reference.pool, settings)
+        measure_kid(results, images, reference.pool, settings)
     if "prc" in chosen:
-        measure_precision_recall(measurements, images, reference.pool, settings)
+        measure_precision_recall(results, images, reference.pool, settings)
     if chosen & {"prdc", "memorisation"} and reference.has_neighbours:
         found, unseen = reference.neighbourhoods(generated), reference.heldout_neighbourhoods
         if "prdc" in chosen:
-            measure_density_coverage(measurements, images, found, settings)
+            measure_density_coverage(results, images, found, settings)
         if "memorisation" in chosen and unseen is not None:
             num_real = len(reference.pool)
-            measure_memorisation(
-                measurements, images, found.nearest, unseen.nearest, num_real, settings
-            )
+            measure_memorisation(results, images, found.nearest, unseen.nearest, num_real, settings)
     if "intra-fid" in chosen and reference.rows_by_class is not None:
         num_real = [len(rows) for rows in reference.rows_by_class]
         limits = preset_limits(settings.intra_fid, num_real)
@@ -79,7 +77,7 @@ def measure_generated(
         )
         if by_class is not None:
             measure_intra_fid(
-                measurements,
+                results,
                 images,
                 by_class,
                 reference.names,
@@ -88,13 +86,13 @@ def measure_generated(
                 settings,
             )
     if "accuracy" in chosen and reference.protocol.extractor == DATASET_CNN:
-        measure_accuracy(measurements, alone, reference.names, settings)
+        measure_accuracy(results, alone, reference.names, settings)
     if reference.heldout is not None:
-        _measure_matched(measurements, images, reference, reference.heldout, settings)
+        _measure_matched(results, images, reference, reference.heldout, settings)
 
 
 def _measure_matched(
-    measurements: Measurements,
+    results: MetricResults,
     images: FeatureSet,
     reference: ReferenceStatistics,
     baseline: FeatureStatistics,
@@ -107,19 +105,19 @@ def _measure_matched(
         return
     matched = dataclasses.replace(images, key=lambda stem: images.key(f"matched_{stem}"))
     if "fid" in chosen:
-        measure_matched_fid(measurements, matched, reference.normal, settings, count)
+        measure_matched_fid(results, matched, reference.normal, settings, count)
     first = images.statistics.take(slice(count))
     few = dataclasses.replace(matched, statistics=first).with_entry(num_generated=count)
     if "prc" in chosen:
-        measure_precision_recall(measurements, few, reference.pool, settings)
+        measure_precision_recall(results, few, reference.pool, settings)
     if "prdc" in chosen and reference.has_neighbours:
-        measure_density_coverage(measurements, few, reference.neighbourhoods(first), settings)
+        measure_density_coverage(results, few, reference.neighbourhoods(first), settings)
     if "intra-fid" in chosen and baseline.labels is not None:
         limits = [int((baseline.labels == label).sum()) for label in range(len(reference.names))]
         by_class = reference.class_distances(images.statistics, limits, settings.bootstrap)
         if by_class is not None:
             measure_intra_fid(
-                measurements,
+                results,
                 matched,
                 by_class,
                 reference.names,
@@ -130,7 +128,7 @@ def _measure_matched(
 
 
 def measure_reference(
-    measurements: Measurements,
+    results: MetricResults,
     reference: ReferenceStatistics,
     settings: EvaluateSection,
     entry: Protocol,
@@ -156,7 +154,7 @@ def measure_reference(
     )
     if "is" in settings.metrics:
         measure_inception_score(
-            measurements,
+            results,
             real,
             reference.pool_logits,
             real_splits(num_real, settings),
@@ -166,7 +164,7 @@ def measure_reference(
         )
     if "accuracy" in settings.metrics and protocol.heldout_accuracy is not None:
         measure_heldout_accuracy(
-            measurements,
+            results,
             reference.key("heldout_accuracy"),
             protocol.heldout_accuracy,
             protocol.num_heldout,
@@ -184,11 +182,11 @@ def measure_reference(
             },
             resampled="the held-out images",
         )
-        _measure_baseline(measurements, heldout, reference, settings)
+        _measure_baseline(results, heldout, reference, settings)
 
 
 def _measure_baseline(
-    measurements: Measurements,
+    results: MetricResults,
     heldout: FeatureSet,
     reference: ReferenceStatistics,
     settings: EvaluateSection,
@@ -196,20 +194,20 @@ def _measure_baseline(
     """Scores held-out images as if they were generated."""
     chosen = set(settings.metrics)
     if chosen & {"fid", "fid-infinity"}:
-        measure_fid(measurements, heldout, reference.normal, settings)
+        measure_fid(results, heldout, reference.normal, settings)
     if "kid" in chosen:
-        measure_kid(measurements, heldout, reference.pool, settings)
+        measure_kid(results, heldout, reference.pool, settings)
     if "prc" in chosen:
-        measure_precision_recall(measurements, heldout, reference.pool, settings)
+        measure_precision_recall(results, heldout, reference.pool, settings)
     found = reference.heldout_neighbourhoods if reference.has_neighbours else None
     if "prdc" in chosen and found is not None:
-        measure_density_coverage(measurements, heldout, found, settings)
+        measure_density_coverage(results, heldout, found, settings)
     if "memorisation" in chosen and found is not None:
         num_real = len(reference.pool)
-        measure_baseline_memorisation(measurements, heldout, found.nearest, num_real, settings)
+        measure_baseline_memorisation(results, heldout, found.nearest, num_real, settings)
     if "intra-fid" in chosen:
         by_class = reference.class_distances(heldout.statistics, None, settings.bootstrap)
         if by_class is not None:
             measure_intra_fid(
-                measurements, heldout, by_class, reference.names, "all held-out", None, settings
+                results, heldout, by_class, reference.names, "all held-out", None, settings
             )

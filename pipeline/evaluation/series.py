@@ -25,7 +25,7 @@ from pipeline.evaluation.executor import ParallelExecutor, exact_arithmetic
 from pipeline.evaluation.extraction import extract_generated
 from pipeline.evaluation.extractors.extractor import Extractor, metric_key
 from pipeline.evaluation.extractors.weights import WeightSources
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metric_results import MetricResults
 from pipeline.evaluation.metrics.fid import fid
 from pipeline.evaluation.metrics.frechet import FID_FORMULA
 from pipeline.evaluation.reference.folder import open_references
@@ -155,15 +155,13 @@ def score_series(
         )
         if reported is None:
             G = load_generator(in_order[best], device)
-            measurements = Measurements(
-                common_protocol(manifest, settings.num_samples, settings.seed)
-            )
-            measure_model(measurements, G, networks, references, settings, executor)
+            results = MetricResults(common_protocol(manifest, settings.num_samples, settings.seed))
+            measure_model(results, G, networks, references, settings, executor)
             reported = Reported(
                 sha256=hashes[in_order[best]],
                 key=report_key,
-                metrics=measurements.values,
-                protocol=measurements.protocols,
+                metrics=results.values,
+                protocol=results.protocols,
             )
     if file is None:
         return None

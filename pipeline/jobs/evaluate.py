@@ -19,7 +19,7 @@ from pipeline.evaluation.evaluate import CONFIG_FILE, EvaluationFiles, evaluate_
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.external.score import Scored, score_images
 from pipeline.evaluation.extractors.weights import DOWNLOAD, weight_sources
-from pipeline.evaluation.measurements import lines
+from pipeline.evaluation.metric_results import lines
 from pipeline.evaluation.samples import GRID_FILE
 from pipeline.evaluation.series import Point, Series, score_series
 from pipeline.runs.snapshot_search import find_snapshots
@@ -179,7 +179,7 @@ def evaluate_images(
             device=choose_device(params.runtime.device, params.runtime.num_threads),
         )
     if outputs is not None:
-        scored.measurements.write(*outputs)
+        scored.results.write(*outputs)
     _print_scored(scored, as_json)
 
 
@@ -220,7 +220,7 @@ def _print_scored(scored: Scored, as_json: bool) -> None:
         print(f"passed over: {rejected.key} ({rejected.reason})", file=sys.stderr)
     for note in scored.notes:
         print(note, file=sys.stderr)
-    metrics, protocol = scored.measurements.values, scored.measurements.protocols
+    metrics, protocol = scored.results.values, scored.results.protocols
     if as_json:
         print(json.dumps({"metrics": metrics, "protocol": protocol}))
         return

@@ -1,4 +1,4 @@
-"""The digits for a rehearsal of a study: shards and real side, made where they are missing."""
+"""The digits for a rehearsal of a study: shards and reference statistics, made if missing."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ DIGITS = {
 
 
 def prepare_digits(params: Params) -> tuple[Params, str, str]:
-    """The parameters for the digits, and the folders of their shards and of their real side."""
+    """The parameters for the digits, and the folders of their shards and reference statistics."""
     params = override(params, DIGITS)
     shards, reference = _FOLDER / "shards", _FOLDER / "reference"
     data, runtime = params.data, params.runtime
@@ -38,7 +38,7 @@ def prepare_digits(params: Params) -> tuple[Params, str, str]:
             shard_rows=data.shard_rows,
         )
     if not reference.is_dir():
-        print(f"making the real side of their metrics in {reference}")
+        print(f"computing their reference statistics in {reference}")
         make_references_in_group(
             params,
             ReferencePaths(shards=str(shards), out=reference),

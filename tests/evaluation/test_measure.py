@@ -12,7 +12,7 @@ from pipeline.evaluation import evaluate
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.features import FeatureStatistics
 from pipeline.evaluation.measure import measure_generated, measure_reference
-from pipeline.evaluation.measurements import Measurements, lines
+from pipeline.evaluation.metric_results import MetricResults, lines
 from pipeline.evaluation.metrics.frechet import fid_of_moments
 from pipeline.evaluation.metrics.inception_score import real_splits
 from pipeline.evaluation.metrics.moments import Moments
@@ -74,17 +74,17 @@ def _measure(
     heldout: FeatureStatistics | None = None,
     extractor: str = "inception-v3-compat",
     class_names: Sequence[str] | None = NAMES,
-) -> Measurements:
-    measurements = Measurements({"dataset": "animals"})
+) -> MetricResults:
+    results = MetricResults({"dataset": "animals"})
     reference = _reference(train or _statistics(1, 400), heldout, extractor, class_names)
     reference = reference.with_baseline(len(generated.features))
-    measure_generated(measurements, generated, reference, settings, {})
-    measure_reference(measurements, reference, settings, {})
-    return measurements
+    measure_generated(results, generated, reference, settings, {})
+    measure_reference(results, reference, settings, {})
+    return results
 
 
-def _plain(measurements: Measurements) -> set[str]:
-    return {key for key in measurements.values if "_ci95_" not in key}
+def _plain(results: MetricResults) -> set[str]:
+    return {key for key in results.values if "_ci95_" not in key}
 
 
 FAMILY_KEYS = {
@@ -109,17 +109,17 @@ FAMILY_KEYS = {
 @pytest.mark.parametrize("family", FAMILY_KEYS)
 def test_a_family_alone_has_its_numbers_and_those_of_real_images(family: Any) -> None:
     settings = SETTINGS.model_copy(update={"metrics": [family]})
-    measurements = _measure(_statistics(0, 300), settings, heldout=_statistics(2, 120))
-    assert _plain(measurements) == FAMILY_KEYS[family]
+    results = _measure(_statistics(0, 300), settings, heldout=_statistics(2, 120))
+    assert _plain(results) == FAMILY_KEYS[family]
 
 
 def test_without_replicates_there_are_no_intervals() -> None:
-    measurements = _measure(_statistics(0, 300), SETTINGS.model_copy(update={"bootstrap": 0}))
-    assert _plain(measurements) == set(measurements.values)
+    results = _measure(_statistics(0, 300), SETTINGS.model_copy(update={"bootstrap": 0}))
+    assert _plain(results) == set(results.values)
     with_intervals = _measure(_statistics(0, 300))
     ends = {k for k in with_intervals.values if "_ci95_" in k}
     assert ends
-    for key, value in measurements.values.items():
+    for key, value in results.values.items():
         assert with_intervals.values[key] == pytest.approx(value, rel=1e-12)
 
 
@@ -132,8 +132,8 @@ def test_lines_put_the_interval_beside_its_number() -> None:
 
 
 def test_real_images_of_the_same_kind_are_as_good_as_heldout_ones() -> None:
-    measurements = _measure(_statistics(0, 300), heldout=_statistics(2, 120))
-    values = measurements.values
+    results = _measure(_statistics(0, 300), heldout=_statistics(2, 120))
+    values = results.values
     assert values["matched_fid"] == pytest.approx(values["baseline_fid"], rel=0.5)
     for stem in ("precision", "recall", "coverage", "density"):
         assert values[f"matched_{stem}"] == pytest.approx(values[f"baseline_{stem}"], abs=0.12)
@@ -156,25 +156,25 @@ def test_repeated_training_images_are_found() -> None:
 
 
 def test_fewer_images_than_features_are_flagged(capsys: pytest.CaptureFixture[str]) -> None:
-    measurements = _measure(_statistics(0, 30, dim=40), train=_statistics(1, 400, dim=40))
-    assert "30 images in 40 dimensions" in measurements.protocols["fid"]["bias"]
-    assert "fid_infinity" in measurements.protocols["fid"]["bias"]
+    results = _measure(_statistics(0, 30, dim=40), train=_statistics(1, 400, dim=40))
+    assert "30 images in 40 dimensions" in results.protocols["fid"]["bias"]
+    assert "fid_infinity" in results.protocols["fid"]["bias"]
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert "fid is of 30 images in 40 dimensions" in printed
     assert "from 10,000 images on there is fid_infinity" in printed
-    assert measurements.values["fid"] > 0
+    assert results.values["fid"] > 0
 
-    measurements = _measure(_statistics(0, 50, dim=40), train=_statistics(1, 400, dim=40))
-    assert "bias" not in measurements.protocols["fid"]
+    results = _measure(_statistics(0, 50, dim=40), train=_statistics(1, 400, dim=40))
+    assert "bias" not in results.protocols["fid"]
     assert capsys.readouterr().err == ""
 
 
 def test_fid_infinity_takes_10000_images() -> None:
     settings = SETTINGS.model_copy(update={"metrics": ["fid", "fid-infinity"]})
     train, generated = _statistics(1, 400), _statistics(0, 10_000, shift=0.1)
-    measurements = _measure(generated, settings, train=train)
-    values, entry = measurements.values, measurements.protocols["fid_infinity"]
+    results = _measure(generated, settings, train=train)
+    values, entry = results.values, results.protocols["fid_infinity"]
     assert (entry["sizes"][0], entry["sizes"][-1], entry["range"]) == (5000, 10_000, [5000, 10_000])
     assert len(entry["distances"]) == 15
     assert entry["r2"] == values["fid_infinity_r2"]
@@ -212,8 +212,8 @@ def test_extractors_without_logits_have_no_inception_score() -> None:
 
 def test_classes_stand_by_their_names() -> None:
     generated, train = _statistics(0, 300), _statistics(1, 90)
-    measurements = _measure(generated, train=train, extractor="dataset-cnn")
-    protocols = measurements.protocols
+    results = _measure(generated, train=train, extractor="dataset-cnn")
+    protocols = results.protocols
     entry = protocols["intra_fid_dataset_cnn"]
     assert (entry["images_per_class"], entry["real_per_class"]) == (30, 30)  # match
     expected = {}
@@ -224,14 +224,12 @@ def test_classes_stand_by_their_names() -> None:
         )
     assert entry["by_class"] == pytest.approx(expected, rel=1e-6)
     mean = sum(expected.values()) / 3
-    assert measurements.values["intra_fid_dataset_cnn"] == pytest.approx(mean, rel=1e-6)
+    assert results.values["intra_fid_dataset_cnn"] == pytest.approx(mean, rel=1e-6)
     assert "by_class" not in protocols["intra_fid_dataset_cnn_ci95_low"]
     shares = protocols["accuracy_dataset_cnn"]["by_class"]
     assert list(shares) == list(NAMES)
-    assert min(shares.values()) == measurements.values["accuracy_min_class_dataset_cnn"]
-    assert np.mean(list(shares.values())) == pytest.approx(
-        measurements.values["accuracy_dataset_cnn"]
-    )
+    assert min(shares.values()) == results.values["accuracy_min_class_dataset_cnn"]
+    assert np.mean(list(shares.values())) == pytest.approx(results.values["accuracy_dataset_cnn"])
     assert "shortfall" not in entry
     entry = _measure(_statistics(0, 60), train=train).protocols["intra_fid"]
     assert entry["images_per_class"] == 20

@@ -26,7 +26,7 @@ from pipeline.evaluation.extractors.extractor import DATASET_CNN, INCEPTION, Ext
 from pipeline.evaluation.extractors.open_extractor import WEIGHTS_FILE, open_extractor
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.measure import measure_generated, measure_reference
-from pipeline.evaluation.measurements import Measurements, library_versions
+from pipeline.evaluation.metric_results import MetricResults, library_versions
 from pipeline.evaluation.reference.folder import open_references
 from pipeline.evaluation.reference.statistics import ReferenceStatistics, describe_reference
 
@@ -38,7 +38,7 @@ MAX_KEPT = 50_000
 class Scored:
     """Metrics of external images."""
 
-    measurements: Measurements
+    results: MetricResults
     rejected: tuple[Rejected, ...]
     """Images that could not be used."""
     notes: tuple[str, ...]
@@ -116,18 +116,18 @@ def score_images(
             "labels": labelling.note,
             "versions": library_versions(),
         }
-        measurements = Measurements(common)
+        results = MetricResults(common)
         settings = settings.model_copy(update={"num_samples": len(loaded[0].keys)})
         for generated, network, reference in zip(statistics, networks, references, strict=True):
             reference, entry = reference.with_baseline(len(loaded[0].keys)), network.describe()
-            measure_generated(measurements, generated, reference, settings, entry)
-            measure_reference(measurements, reference, settings, {**entry, "images": None})
+            measure_generated(results, generated, reference, settings, entry)
+            measure_reference(results, reference, settings, {**entry, "images": None})
     notes = [f"{each.path}: {each.note}" for each in opened if each.note]
     if labelling.numbers is None:
         note = f"{images}: metrics by class are left out; labels: {labelling.note}"
         notes.append(note)
     rejected = tuple(rejected for each in loaded for rejected in each.rejected)
-    return Scored(measurements, rejected, tuple(notes))
+    return Scored(results, rejected, tuple(notes))
 
 
 def _size(resize: int | None, real_size: int | None) -> int | None:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.measurements import BY_CLASS, Measurements, Protocol, by_name
+from pipeline.evaluation.metric_results import BY_CLASS, MetricResults, Protocol, by_name
 from pipeline.evaluation.metrics.intervals import (
     BOOTSTRAP_SEED,
     Interval,
@@ -63,7 +63,7 @@ def recognise(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -
 
 
 def measure_accuracy(
-    measurements: Measurements,
+    results: MetricResults,
     images: FeatureSet,
     class_names: Sequence[str],
     settings: EvaluateSection,
@@ -83,13 +83,13 @@ def measure_accuracy(
         ]
     entry = {**images.entry, "formula": ACCURACY_FORMULA}
     details = {**entry, BY_CLASS: by_name(class_names, found.by_class)}
-    measurements.add(images.key("accuracy"), found.share, details, intervals[0])
+    results.add(images.key("accuracy"), found.share, details, intervals[0])
     entry["formula"] = f"{ACCURACY_FORMULA}, of the class with the lowest share"
-    measurements.add(images.key("accuracy_min_class"), lowest_share, entry, intervals[1])
+    results.add(images.key("accuracy_min_class"), lowest_share, entry, intervals[1])
 
 
 def measure_heldout_accuracy(
-    measurements: Measurements,
+    results: MetricResults,
     key: str,
     accuracy: float,
     count: int,
@@ -106,4 +106,4 @@ def measure_heldout_accuracy(
         "formula": "share of held-out real images that the classifier, trained on the "
         "training split alone, recognises as what they are",
     }
-    measurements.add(key, accuracy, details, interval)
+    results.add(key, accuracy, details, interval)

@@ -2,7 +2,7 @@
 
 from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metric_results import MetricResults
 from pipeline.evaluation.metrics.intervals import around, around_share, deviation_of_mean
 from pipeline.evaluation.metrics.neighbours import FIXED_NEIGHBOURHOODS, Neighbourhoods
 
@@ -31,7 +31,7 @@ def coverage(found: Neighbourhoods) -> float:
 
 
 def measure_density_coverage(
-    measurements: Measurements,
+    results: MetricResults,
     images: FeatureSet,
     found: Neighbourhoods,
     settings: EvaluateSection,
@@ -45,9 +45,9 @@ def measure_density_coverage(
         deviation = deviation_of_mean(found.inside / NEIGHBOURS)
         interval = around(value, deviation, how, lowest=0)
     details = {**entry, "formula": DENSITY_FORMULA}
-    measurements.add(images.key("density"), value, details, interval)
+    results.add(images.key("density"), value, details, interval)
     value, interval = coverage(found), None
     if settings.bootstrap:
         interval = around_share(value, num_real, f"the real images, {FIXED_NEIGHBOURHOODS}")
     details = {**entry, "formula": COVERAGE_FORMULA}
-    measurements.add(images.key("coverage"), value, details, interval)
+    results.add(images.key("coverage"), value, details, interval)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.features import FeatureSet, FeatureStatistics
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metric_results import MetricResults
 from pipeline.evaluation.metrics.frechet import (
     FID_FORMULA,
     Normal,
@@ -91,7 +91,7 @@ def fid(images: FeatureStatistics, real: Normal) -> float:
 
 
 def measure_fid(
-    measurements: Measurements, images: FeatureSet, real: Normal, settings: EvaluateSection
+    results: MetricResults, images: FeatureSet, real: Normal, settings: EvaluateSection
 ) -> None:
     """Adds FID and, of 10,000 images or more, FID-infinity with its R2."""
     count = images.count
@@ -114,7 +114,7 @@ def measure_fid(
         value, interval = fid(images.statistics, real), None
         if replicates:
             interval = around(value, deviation_of([d[-1] for d in again]), how, lowest=0)
-        measurements.add(images.key("fid"), value, details, interval)
+        results.add(images.key("fid"), value, details, interval)
     if extrapolates:
         line, interval = fit_line(sizes, distances), None
         if replicates:
@@ -129,13 +129,13 @@ def measure_fid(
             "slope": line.slope,
             "r2": line.r2,
         }
-        measurements.add(images.key("fid_infinity"), line.intercept, entry, interval)
+        results.add(images.key("fid_infinity"), line.intercept, entry, interval)
         details = {**entry, "formula": "R2 of the line of fid_infinity"}
-        measurements.add(images.key("fid_infinity_r2"), line.r2, details)
+        results.add(images.key("fid_infinity_r2"), line.r2, details)
 
 
 def measure_matched_fid(
-    measurements: Measurements,
+    results: MetricResults,
     images: FeatureSet,
     real: Normal,
     settings: EvaluateSection,
@@ -166,14 +166,14 @@ def measure_matched_fid(
         "formula": f"{FID_FORMULA}, mean of disjoint sets of as many generated images as the "
         "held-out baseline has, so that both have one bias",
     }
-    measurements.add(images.key("fid"), value, entry, interval)
+    results.add(images.key("fid"), value, entry, interval)
 
 
-def note_bias(measurements: Measurements, images: FeatureSet, real: Normal) -> None:
+def note_bias(results: MetricResults, images: FeatureSet, real: Normal) -> None:
     """Notes where there are no more images than features."""
     count, dim = images.count, len(real.mean)
     if count <= dim:
-        measurements.note(
+        results.note(
             f"{images.key('fid')} is of {count:,} images in {dim:,} dimensions and far too large "
             f"for it; from {FEWEST:,} images on there is {images.key('fid_infinity')}, which is "
             "free of that bias"

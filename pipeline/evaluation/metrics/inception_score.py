@@ -13,7 +13,7 @@ from pipeline.evaluation.extractors.torchvision_import import (
     import_torch_fidelity,
 )
 from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metric_results import MetricResults
 from pipeline.evaluation.metrics.intervals import around, deviation_of, resampled_rows
 from pipeline.evaluation.metrics.moments import Features
 
@@ -52,7 +52,7 @@ def inception_score_deviation(logits: Features, splits: int, replicates: int) ->
 
 
 def measure_inception_score(
-    measurements: Measurements,
+    results: MetricResults,
     images: FeatureSet,
     logits: Features,
     splits: int,
@@ -76,8 +76,8 @@ def measure_inception_score(
         "shuffle_seed": SHUFFLE_SEED,
         "formula": formula,
     }
-    measurements.add(images.key("is_mean"), mean, entry, interval)
-    measurements.add(images.key("is_std"), std, entry)
+    results.add(images.key("is_mean"), mean, entry, interval)
+    results.add(images.key("is_std"), std, entry)
 
 
 def real_splits(num_real: int, settings: EvaluateSection) -> int:

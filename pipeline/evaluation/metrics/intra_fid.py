@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.config.schema import EvaluateSection, IntraFidPreset
 from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.measurements import BY_CLASS, Measurements, by_name
+from pipeline.evaluation.metric_results import BY_CLASS, MetricResults, by_name
 from pipeline.evaluation.metrics.frechet import FID_FORMULA, Normal, ResampledFrechet
 from pipeline.evaluation.metrics.intervals import around, deviation_of, resampled_rows
 from pipeline.evaluation.metrics.moments import Features
@@ -131,7 +131,7 @@ def preset_limits(preset: IntraFidPreset, num_real: Sequence[int]) -> list[int]:
 
 
 def measure_intra_fid(
-    measurements: Measurements,
+    results: MetricResults,
     images: FeatureSet,
     found: ClassDistances,
     class_names: Sequence[str],
@@ -172,7 +172,7 @@ def measure_intra_fid(
         )
         interval = around(found.mean, found.deviation, how, lowest=0)
     entry[BY_CLASS] = by_name(class_names, found.distances)
-    measurements.add(images.key("intra_fid"), found.mean, entry, interval)
+    results.add(images.key("intra_fid"), found.mean, entry, interval)
 
 
 def _range(counts: Sequence[int]) -> int | list[int]:

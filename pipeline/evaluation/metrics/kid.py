@@ -10,7 +10,7 @@ from pipeline.evaluation.extractors.torchvision_import import (
     import_torch_fidelity,
 )
 from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metric_results import MetricResults
 from pipeline.evaluation.metrics.intervals import (
     BOOTSTRAP_SEED,
     Rows,
@@ -104,7 +104,7 @@ def _pool(features: Features, stream: int) -> Float64:
 
 
 def measure_kid(
-    measurements: Measurements, images: FeatureSet, real: Features, settings: EvaluateSection
+    results: MetricResults, images: FeatureSet, real: Features, settings: EvaluateSection
 ) -> None:
     """Adds KID to the features [M, d] of real images."""
     features = images.statistics.features
@@ -127,5 +127,5 @@ def measure_kid(
         "shuffle_seed": SHUFFLE_SEED,
         "formula": KID_FORMULA,
     }
-    measurements.add(images.key("kid_mean"), mean, entry, interval)
-    measurements.add(images.key("kid_std"), std, entry)
+    results.add(images.key("kid_mean"), mean, entry, interval)
+    results.add(images.key("kid_std"), std, entry)

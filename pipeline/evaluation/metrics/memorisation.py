@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metric_results import MetricResults
 from pipeline.evaluation.metrics.intervals import Interval, around, deviation_of, resampled_rows
 from pipeline.evaluation.metrics.moments import Float64
 
@@ -64,7 +64,7 @@ def memorisation_deviations(
 
 
 def measure_memorisation(
-    measurements: Measurements,
+    results: MetricResults,
     images: FeatureSet,
     nearest: Float64,
     unseen: Float64,
@@ -91,11 +91,11 @@ def measure_memorisation(
         ("memorisation_ratio", result.ratio, RATIO_FORMULA, intervals[0]),
         ("memorised_share", result.near, SHARE_FORMULA, intervals[1]),
     ):
-        measurements.add(images.key(stem), value, {**entry, "formula": formula}, interval)
+        results.add(images.key(stem), value, {**entry, "formula": formula}, interval)
 
 
 def measure_baseline_memorisation(
-    measurements: Measurements,
+    results: MetricResults,
     heldout: FeatureSet,
     nearest: Float64,
     num_real: int,
@@ -107,4 +107,4 @@ def measure_baseline_memorisation(
     half = heldout.with_entry(
         num_compared=len(nearest[::2]), compared_split="heldout, half against the other half"
     )
-    measure_memorisation(measurements, half, nearest[::2], nearest[1::2], num_real, settings)
+    measure_memorisation(results, half, nearest[::2], nearest[1::2], num_real, settings)

@@ -9,7 +9,7 @@ from pipeline.evaluation.extractors.torchvision_import import (
     import_torch_fidelity,
 )
 from pipeline.evaluation.features import FeatureSet
-from pipeline.evaluation.measurements import Measurements
+from pipeline.evaluation.metric_results import MetricResults
 from pipeline.evaluation.metrics.intervals import around_share
 from pipeline.evaluation.metrics.moments import Features
 from pipeline.evaluation.metrics.neighbours import FIXED_NEIGHBOURHOODS
@@ -44,7 +44,7 @@ def precision_and_recall(generated: Features, real: Features) -> tuple[float, fl
 
 
 def measure_precision_recall(
-    measurements: Measurements, images: FeatureSet, real: Features, settings: EvaluateSection
+    results: MetricResults, images: FeatureSet, real: Features, settings: EvaluateSection
 ) -> None:
     """Adds precision and recall to real features [M, d]; nothing of too few images."""
     if min(images.count, len(real)) <= PRC_NEIGHBOURS:
@@ -57,4 +57,4 @@ def measure_precision_recall(
     ):
         how = f"{resampled}, {FIXED_NEIGHBOURHOODS}"
         interval = around_share(value, number, how) if settings.bootstrap else None
-        measurements.add(images.key(stem), value, entry, interval)
+        results.add(images.key(stem), value, entry, interval)

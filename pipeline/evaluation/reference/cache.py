@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import Manifest
-from pipeline.evaluation.measurements import library_versions
+from pipeline.evaluation.metric_results import library_versions
 from pipeline.evaluation.reference.folder import FORMAT, PROTOCOL_FILE, read_protocol
 from pipeline.storage.digest import digest_json, digest_sources
 

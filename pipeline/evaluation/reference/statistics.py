@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.data.loading.order import rows_at
 from pipeline.evaluation.extractors.extractor import Extractor, metric_key
 from pipeline.evaluation.features import FeatureStatistics
-from pipeline.evaluation.measurements import library_versions
+from pipeline.evaluation.metric_results import library_versions
 from pipeline.evaluation.metrics.density_coverage import NEIGHBOURS
 from pipeline.evaluation.metrics.fid import fit_normal
 from pipeline.evaluation.metrics.frechet import Normal

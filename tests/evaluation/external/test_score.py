@@ -62,13 +62,13 @@ def _real(prepared: Prepared, split: str = "heldout") -> tuple[Any, Any, tuple[s
 def test_the_training_images_have_no_distance_from_themselves(prepared, score, tmp_path):
     theirs = write_by_class(tmp_path / "theirs", *_real(prepared, "train"))
     scored = score(theirs)
-    metrics = scored.measurements.values
+    metrics = scored.results.values
     assert abs(metrics["fid_dataset_cnn"]) < FIDS
     assert metrics["precision_dataset_cnn"] == metrics["recall_dataset_cnn"] == 1
     assert metrics["real_is_mean_dataset_cnn"] == pytest.approx(
         metrics["is_mean_dataset_cnn"], rel=0.05
     )
-    entry = scored.measurements.protocols["fid_dataset_cnn"]
+    entry = scored.results.protocols["fid_dataset_cnn"]
     assert entry["dataset_digest"] == prepared.manifest.digest
     assert entry["extractor"] == "dataset-cnn"
     assert entry["labels"] == "by the names of the folders"
@@ -83,7 +83,7 @@ def test_the_training_images_have_no_distance_from_themselves(prepared, score, t
 def test_numbers_are_those_of_features_computed_directly(prepared, score, tmp_path):
     images, labels, names = _real(prepared)
     theirs = write_npz(tmp_path / "theirs", images, labels, names)
-    metrics = score(theirs).measurements.values
+    metrics = score(theirs).results.values
     extractor = open_dataset_cnn(prepared.reference / "dataset-cnn" / WEIGHTS_FILE, "cpu")
     features, logits = extractor.extract(torch.from_numpy(images).permute(0, 3, 1, 2))
     train, _, _ = _real(prepared, "train")
@@ -95,7 +95,7 @@ def test_numbers_are_those_of_features_computed_directly(prepared, score, tmp_pa
     assert metrics["accuracy_dataset_cnn"] == pytest.approx(right)
     expected, _ = inception_score(logits.numpy(), 1)
     one_split = SETTINGS.model_copy(update={"is_splits": 1})
-    metrics = score(theirs, settings=one_split).measurements.values
+    metrics = score(theirs, settings=one_split).results.values
     assert metrics["is_mean_dataset_cnn"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -108,12 +108,10 @@ def test_neither_container_nor_order_changes_a_number(prepared, score, tmp_path)
         write_hub(tmp_path / "hub", images, labels, names),
     ]
     scored = [score(place) for place in places]
-    first, *others = [each.measurements.values for each in scored]
+    first, *others = [each.results.values for each in scored]
     for metrics in others:
         assert metrics == pytest.approx(first, rel=1e-12, abs=1e-12)
-    digests = {
-        each.measurements.protocols["fid_dataset_cnn"]["images"]["digest"] for each in scored
-    }
+    digests = {each.results.protocols["fid_dataset_cnn"]["images"]["digest"] for each in scored}
     assert len(digests) == 1
 
 
@@ -121,9 +119,9 @@ def test_images_without_classes_lack_the_metrics_of_classes_alone(prepared, scor
     images, labels, names = _real(prepared)
     by_class = write_by_class(tmp_path / "classes", images, labels, names)
     flat = write_flat(tmp_path / "flat", images, labels, names)
-    labelled = score(by_class).measurements.values
+    labelled = score(by_class).results.values
     scored = score(flat)
-    lacking = labelled.keys() - scored.measurements.values.keys()
+    lacking = labelled.keys() - scored.results.values.keys()
     assert {"accuracy_dataset_cnn", "intra_fid_dataset_cnn"} <= lacking
     assert all("accuracy" in key or "intra" in key for key in lacking)
     assert scored.notes == (
@@ -144,14 +142,14 @@ def test_images_against_images_need_no_data_set(score, inception_file, tmp_path)
         "sources": WeightSources(files={"inception-v3-compat": str(inception_file)}),
     }
     scored = score(same, ours, **inception)
-    metrics = scored.measurements.values
+    metrics = scored.results.values
     key = "fid_inception_v3_unofficial"
-    entry = scored.measurements.protocols[key]
+    entry = scored.results.protocols[key]
     assert abs(metrics[key]) < 1e-3
     assert (entry["dataset"], entry["reference_split"]) == (None, None)
     assert entry["against"]["digest"] == entry["images"]["digest"]
     assert entry["against"]["path"] == str(ours)
-    distance = score(other, ours, **inception).measurements.values[key]
+    distance = score(other, ours, **inception).results.values[key]
     assert distance > 100 * abs(metrics[key])
 
 
@@ -164,11 +162,11 @@ def test_the_data_sets_classifier_scores_images_of_its_size_alone(prepared, scor
             UserError, match=r"all images are 64x64, the data set's 32x32; .*--resi"
         ):
             score(large, against)
-        resized = score(large, against, resize=32).measurements
+        resized = score(large, against, resize=32).results
         entry = resized.protocols["fid_dataset_cnn"]["images"]
         assert entry["sizes_found"] == {"64x64": len(images)}
         assert entry["size"] == "32x32"
-    metrics = score(small, small).measurements.values
+    metrics = score(small, small).results.values
     assert abs(metrics["fid_dataset_cnn"]) < FIDS
     assert "accuracy_dataset_cnn" not in metrics
 
@@ -186,7 +184,7 @@ def test_features_that_are_not_finite_name_the_image(score, tmp_path):
     own = {"extractors": [str(tmp_path / "logarithm.pt")]}
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
     theirs = write_npz(tmp_path / "theirs", images, np.zeros(8, int), ("a",))
-    metrics = score(theirs, theirs, **own).measurements.values
+    metrics = score(theirs, theirs, **own).results.values
     assert abs(metrics["fd_logarithm"]) < FIDS
     images[3] = 0
     dark = write_flat(tmp_path / "dark", images, np.zeros(8, int), ("a",))

@@ -19,7 +19,7 @@ BY_CLASS = "by_class"
 """Protocol entry with a value for each class, by its name."""
 
 
-class Measurements:
+class MetricResults:
     """Metrics by key, each with its protocol entry."""
 
     def __init__(self, common: Protocol) -> None:
@@ -58,7 +58,7 @@ class Measurements:
 
     @property
     def values(self) -> dict[str, float]:
-        """All numbers in the order of their measurement."""
+        """All metrics in the order in which they were added."""
         return dict(self._values)
 
     @property
