@@ -1,4 +1,4 @@
-"""How fast JPEG files become squares, and how well: `python -m benchmarks.ingest [--json]`.
+"""Measures speed and accuracy of preprocessing: `python -m benchmarks.ingest [--json]`.
 
 Files like ImageNet's (500x375 and 375x500 pixels, quality 92, about 55 kB) become 128x128 on one
 core. Speed is by processor time, so that other work on the machine does not count. Quality is the
@@ -49,7 +49,7 @@ def make_photograph(seed: int) -> bytes:
 
 
 def ours(content: bytes) -> Pixels:
-    """What the shard stage does with a file."""
+    """As the shard stage does."""
     return decode(content, _PREPROCESSING, "")[0]
 
 

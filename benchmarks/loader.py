@@ -1,8 +1,8 @@
-"""How fast training batches come from disk: `python -m benchmarks.loader [--json]`.
+"""Measures the rate of training batches from disk: `python -m benchmarks.loader [--json]`.
 
 Against `numpy.take` from one mapped file of pixels, against a plain copy, and against MosaicML
 streaming and WebDataset where they are installed (`uv pip install -e .[bench]`). All in one run, in
-turn, medians. The files are warm but where it says cold.
+turn, medians. The files are in the page cache except where it says cold.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def rate_of(num_images: int, work: Callable[[], object]) -> float:
 
 
 def measure_warm(folder: Path, resolution: int, batch: int, repeats: int, rates: Rates) -> None:
-    """Each way in turn, the peers too, after one round that is not counted."""
+    """Each way in turn, peers included, after one round that is not counted."""
     num_images = _NUM_IMAGES[resolution] // batch * batch
     raw = write_raw(folder / "raw", num_images, resolution)
     write_shards(folder / "one", raw, 1)
@@ -114,7 +114,7 @@ def measure_warm(folder: Path, resolution: int, batch: int, repeats: int, rates:
 
 
 def peer_ways(folder: Path, resolution: int, batch: int) -> dict[str, Callable[[], float]]:
-    """An epoch of each peer; what starting its workers takes is not counted."""
+    """An epoch of each peer, without the start of its workers."""
 
     def rate(epoch: Callable[[], PeerBatches]) -> float:
         batches = epoch()
@@ -131,7 +131,7 @@ def peer_ways(folder: Path, resolution: int, batch: int) -> dict[str, Callable[[
 
 
 def measure_cold(folder: Path, resolution: int, batch: int, repeats: int, rates: Rates) -> None:
-    """Few shards from disk: some rows at random, and all rows of staged shards."""
+    """Few shards from disk: some rows at random, and all rows of prefetched shards."""
     raw = np.memmap(folder / "raw", np.uint8, "r").reshape(-1, resolution, resolution, 3)
     write_shards(folder / "few", raw, _NUM_COLD_SHARDS)
     order = GlobalOrder(_SEED, len(raw))
@@ -147,7 +147,7 @@ def measure_cold(folder: Path, resolution: int, batch: int, repeats: int, rates:
 
     for _ in range(repeats):
         for name, count in (("cold, at random", _NUM_COLD), ("cold, staged first", len(raw))):
-            gc.collect()  # what is mapped stays in memory
+            gc.collect()  # mapped files stay in memory
             drop_from_page_cache(folder / "few")
             rates.add(name, rate_of(count, lambda n=count, s="staged" in name: gather(n, s)))
 

@@ -52,15 +52,16 @@ class Rows:
     def labels_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Labels of rows [B], int64 [B]."""
         out = np.empty(len(rows), np.int64)
-        for place, shard, row in self._visit(rows):
-            out[place] = shard.labels[row]
+        for places, shards, within in self._visit(rows):
+            out[places] = [shard.labels[row] for shard, row in zip(shards, within, strict=True)]
         return out
 
     def keys(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """Keys of the images of rows [B]: where they came from."""
         keys = [""] * len(rows)
-        for place, shard, row in self._visit(rows):
-            keys[place] = shard.keys[row].as_py()
+        for places, shards, within in self._visit(rows):
+            for place, shard, row in zip(places, shards, within, strict=True):
+                keys[place] = shard.keys[row].as_py()
         return keys
 
     def gather(
@@ -77,10 +78,11 @@ class Rows:
             out = np.empty((len(rows), *self.shape), np.uint8)
         elif out.dtype != np.uint8 or len(out) != len(rows) or out.shape[1:] != self.shape:
             raise ValueError(f"out is {out.dtype} {out.shape}, not uint8 {len(rows), *self.shape}")
-        for place, shard, row in self._visit(rows):
-            out[place] = shard.images[row]
+        for places, shards, within in self._visit(rows):
+            for place, shard, row in zip(places, shards, within, strict=True):
+                out[place] = shard.images[row]
             if labels is not None:
-                labels[place] = shard.labels[row]
+                labels[places] = [s.labels[row] for s, row in zip(shards, within, strict=True)]
         return out
 
     @property
@@ -111,8 +113,13 @@ class Rows:
             raise IndexError(f"rows {rows.min()} to {rows.max()} are not all in [0, {len(self)})")
         return self._starts.searchsorted(rows, side="right") - 1
 
-    def _visit(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Shard, int]]:
-        """For each row its place in `rows`, its shard, which is open, and its row there."""
+    def _visit(
+        self, rows: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[list[int], list[Shard], list[int]]]:
+        """Places in `rows`, and for each its shard and its row there; the shards are open.
+
+        All places at once, or as many as lie in shards that can be open at a time.
+        """
         shards = self.shards_of(rows)
         within = rows - self._starts[shards]
         needed = np.unique(shards)
@@ -120,9 +127,8 @@ class Rows:
             part = needed[first : first + self._open.capacity]
             places = np.flatnonzero((shards >= part[0]) & (shards <= part[-1]))
             with self._open.use(part.tolist()) as opened:
-                columns = (places, shards[places], within[places])
-                for place, shard, row in zip(*(c.tolist() for c in columns), strict=True):
-                    yield place, opened[shard], row
+                own = [opened[shard] for shard in shards[places].tolist()]
+                yield places.tolist(), own, within[places].tolist()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
