@@ -70,8 +70,8 @@ def measure_generated(
             num_real = len(reference.pool)
             measure_memorisation(results, images, found.nearest, unseen.nearest, num_real, settings)
     if "intra-fid" in chosen and reference.rows_by_class is not None:
-        num_real = [len(rows) for rows in reference.rows_by_class]
-        limits = preset_limits(settings.intra_fid, num_real)
+        class_sizes = [len(rows) for rows in reference.rows_by_class]
+        limits = preset_limits(settings.intra_fid, class_sizes)
         by_class = drawn_by_class or reference.class_distances(
             generated, limits, settings.bootstrap
         )

@@ -179,7 +179,7 @@ def load_images(
                 if pixels is not None:
                     keys.append(image.key)
                     labels.append(image.label)
-                    digests.append(hashlib.sha256(pixels).digest())
+                    digests.append(hashlib.sha256(pixels.data).digest())
                     file.write(pixels.data)
     _check_usable(images.path, rejected, sizes.total())
     # An empty file cannot be mapped.
