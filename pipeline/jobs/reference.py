@@ -13,7 +13,6 @@ from pipeline.distributed.stopping import stop_reason
 from pipeline.evaluation.executor import ParallelExecutor
 from pipeline.evaluation.extractors.weights import weight_sources
 from pipeline.evaluation.reference.compute import describe_bf16_effect, make_references
-from pipeline.training.plain_optimizer import use_plain_optimizers
 
 CACHE_FOLDER = "reference"
 """Within `runtime.cache_dir`."""
@@ -41,7 +40,6 @@ def make_references_in_group(
     `should_stop` returns a reason to stop early, in place of this process's signals.
     """
     keep_freed_memory()
-    use_plain_optimizers()
     reference, runtime = params.reference, params.runtime
     with stop_reason(should_stop) as reason:
         with context.raise_on_all():
