@@ -1,9 +1,10 @@
 """The names of extractors: those that have one here, and those that one's own files get."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+
+from pipeline.core.nearest import nearest_name
 
 DATASET_CNN = "dataset-cnn"
 INCEPTION = "inception-v3-compat"
@@ -83,15 +84,15 @@ def check_weights(weights: Mapping[str, str]) -> None:
                 "among reference.extractors"
             )
         if name not in takers:
-            matches = difflib.get_close_matches(name, takers, n=1, cutoff=0.5)
-            nearest = f"the nearest name is {matches[0]!r}" if matches else ", ".join(takers)
-            raise ValueError(f"{name!r} takes no weights; {nearest}")
+            nearest = nearest_name(name, takers)
+            known = f"the nearest name is {nearest!r}" if nearest else ", ".join(takers)
+            raise ValueError(f"{name!r} takes no weights; {known}")
 
 
 def _unknown(extractor: str) -> str:
-    matches = difflib.get_close_matches(extractor, _NAMED, n=1, cutoff=0.5)
-    if matches:
-        return f"there is no extractor {extractor!r}; the nearest is {matches[0]!r}"
+    nearest = nearest_name(extractor, _NAMED)
+    if nearest:
+        return f"there is no extractor {extractor!r}; the nearest is {nearest!r}"
     return (
         f"there is no extractor {extractor!r}; there are {', '.join((DATASET_CNN, *PUBLISHED))}, "
         f"all but the first also with {BF16} after the name, and one's own "

@@ -1,6 +1,5 @@
 """Reads `params.yaml` whole and turns every mistake in it into one sentence."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -23,6 +22,7 @@ from pipeline.config.schema import (
 from pipeline.config.search import SearchSection
 from pipeline.config.system import resolve_system
 from pipeline.core.errors import UserError
+from pipeline.core.nearest import nearest_name
 
 # Keys of `data`, and the sources that know such columns.
 _COLUMNS = {
@@ -166,10 +166,10 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     ]
     if elsewhere:
         return f"; it belongs at `{elsewhere[0]}`"
-    matches = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+    nearest = nearest_name(str(location[-1]), valid)
     prefix = "".join(f"{part}." for part in location[:-1])
-    if matches:
-        return f"; the nearest valid key is `{prefix}{matches[0]}`"
+    if nearest:
+        return f"; the nearest valid key is `{prefix}{nearest}`"
     return f"; valid keys are {', '.join(f'`{prefix}{name}`' for name in valid)}"
 
 

@@ -1,6 +1,5 @@
 """The `search` section of `params.yaml`: studies as data."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -8,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.config.schema import Float, ModelSection, Section, TrainSection
 from pipeline.core.errors import UserError
+from pipeline.core.nearest import nearest_name
 
 # What a study has keys of its own for.
 _OWN_KEYS = {
@@ -64,50 +64,58 @@ class Range(Section):
 
 
 class StudySection(Section):
-    """One study: what varies, how long, and which trials may go on."""
+    """One study: its search space, budget and scheduler."""
 
     space: dict[str, Range] = Field(
         min_length=1, description="keys of model and train, such as train.g_lr, with their values"
     )
-    params: dict[str, Any] = Field({}, description="other keys of this file, for all trials alike")
+    params: dict[str, Any] = Field(
+        {}, description="other keys of this file, the same for all trials"
+    )
     searcher: Literal["grid", "random", "tpe"] = Field(
-        description="grid: every combination; tpe: Optuna's, from what earlier trials reached"
+        description="grid: every combination; tpe: Optuna's sampler, from results of earlier trials"
     )
     scheduler: Literal["none", "asha"] = Field(
         "none", description="asha: trials that are behind stop early"
     )
     num_trials: int | None = Field(
-        None, ge=1, description="configurations, each trained once a seed; null: the whole grid"
+        None, ge=1, description="configurations, each trained with each seed; null: the whole grid"
     )
     max_kimg: Float = Field(gt=0, description="length of a trial: thousands of real images")
-    report_kimg: Float = Field(gt=0, description="interval of the values that trials are judged by")
+    report_kimg: Float = Field(gt=0, description="interval of the values that are compared, kimg")
     grace_kimg: Float | None = Field(
         None, gt=0, description="asha: the first rung; null: report_kimg"
     )
     reduction_factor: Float = Field(
-        3, gt=1, description="asha: of trials at a rung one in so many goes on to the next, so far"
+        3, gt=1, description="asha: one in this many trials at a rung goes on to the next"
     )
-    seeds: list[int] = Field([0], min_length=1, description="each configuration with each of these")
-    seed: int = Field(0, ge=0, description="of what the searcher draws")
+    seeds: list[int] = Field(
+        [0], min_length=1, description="seeds of training of each configuration"
+    )
+    seed: int = Field(0, ge=0, description="seed of the searcher")
     metric: str | None = Field(
-        None, description="of the status records; null: fid2k of the first of reference.extractors"
+        None, description="key of the status records; null: fid2k of the first extractor"
     )
-    mode: Literal["min", "max"] = Field("min", description="which way is better")
+    mode: Literal["min", "max"] = Field(
+        "min", description="whether lower or higher values are better"
+    )
     workers_per_trial: int = Field(1, ge=1, description="processes that train one trial")
     resources_per_worker: dict[str, Float] = Field(
-        {}, description="what Ray reserves for each, fractions too: {CPU: 4, GPU: 0.5}; {}: 1 CPU"
+        {}, description="resources of each in Ray, fractions too: {CPU: 4, GPU: 0.5}; {}: 1 CPU"
     )
     max_concurrent: int | None = Field(
-        None, ge=1, description="most trials at a time; null: as many as the cluster can hold"
+        None,
+        ge=1,
+        description="maximum number of trials at a time; null: as many as resources allow",
     )
 
     @property
     def first_rung_kimg(self) -> float:
-        """Where trials are first compared."""
+        """Length at which trials are first compared."""
         return self.report_kimg if self.grace_kimg is None else self.grace_kimg
 
     def mistakes(self) -> list[str]:
-        """What contradicts itself, each as a sentence that starts with a key of the study."""
+        """Contradictions, each a sentence that starts with a key of the study."""
         found = [f"space: {sentence}" for sentence in map(_check_key, self.space) if sentence]
         continuous = [key for key, values in self.space.items() if values.bounds is not None]
         grids = [key for key, values in self.space.items() if values.grid is not None]
@@ -134,13 +142,13 @@ class StudySection(Section):
 
 
 class SmokeSection(Section):
-    """What `tune.py --smoke` puts in place of a study's own: minutes on two cores."""
+    """Values of `tune.py --smoke` instead of a study's own: minutes on two cores."""
 
     params: dict[str, Any] = Field(
         {"model.g_width": 4, "model.d_width": 8, "train.batch": 32},
-        description="keys of this file, for all trials alike",
+        description="keys of this file, the same for all trials",
     )
-    num_trials: int = Field(8, ge=2, description="configurations at most")
+    num_trials: int = Field(8, ge=2, description="maximum number of configurations")
     max_kimg: Float = Field(3.2, gt=0, description="length of a trial, kimg")
     report_kimg: Float = Field(0.8, gt=0, description="interval of reports, kimg")
     seeds: list[int] = Field([0, 1], min_length=1, description="seeds")
@@ -191,6 +199,6 @@ def _check_key(key: str) -> str | None:
         return None
     if key in _OWN_KEYS:
         return f"{key} is not searched over; a study says it as `{_OWN_KEYS[key]}`"
-    nearest = difflib.get_close_matches(key, _SPACE_KEYS, n=1, cutoff=0.5)
-    hint = f"the nearest valid key is `{nearest[0]}`" if nearest else "keys are model.* and train.*"
+    nearest = nearest_name(key, _SPACE_KEYS)
+    hint = f"the nearest valid key is `{nearest}`" if nearest else "keys are model.* and train.*"
     return f"unknown key `{key}`; {hint}"

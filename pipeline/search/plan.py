@@ -1,6 +1,5 @@
 """From `params.yaml` and the command line to a study that can be trained, or one that cannot."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from pipeline.config.params import Params, override
 from pipeline.config.search import StudySection, change_study
 from pipeline.core.errors import UserError
+from pipeline.core.nearest import nearest_name
 from pipeline.data.shards.manifest import Manifest
 from pipeline.runs.settings import runtime_settings, train_settings
 from pipeline.search.measurement import evaluated_metrics
@@ -36,8 +36,8 @@ def find_section(params: Params, request: Request) -> StudySection:
     """
     studies = params.search.studies
     if request.study not in studies:
-        nearest = difflib.get_close_matches(request.study, studies, n=1)
-        hint = f"the nearest is {nearest[0]}; " if nearest else ""
+        nearest = nearest_name(request.study, studies)
+        hint = f"the nearest is {nearest}; " if nearest else ""
         known = ", ".join(studies) or "none; the project's own params.yaml has some"
         raise UserError(
             f"there is no study {request.study!r} in search.studies of params.yaml; {hint}"

@@ -1,7 +1,6 @@
 """Opens the source that a configuration names, or a part of it."""
 
 import dataclasses
-import difflib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import UserError
+from pipeline.core.nearest import nearest_name
 from pipeline.data.sources.cifar import ARCHIVES, download_archive, open_cifar
 from pipeline.data.sources.digits import open_digits
 from pipeline.data.sources.image_folder import open_image_folder
@@ -80,8 +80,8 @@ def with_classes(source: Source, names: Sequence[str]) -> Source:
     for name in names:
         uses = source.class_names.count(name)
         if uses == 0:
-            nearest = difflib.get_close_matches(name, source.class_names, n=1, cutoff=0.4)
-            known = f"the nearest is {nearest[0]!r}" if nearest else _some(source.class_names)
+            nearest = nearest_name(name, source.class_names)
+            known = f"the nearest is {nearest!r}" if nearest else _some(source.class_names)
             raise UserError(f"data.classes: there is no class {name!r}; {known}")
         if uses > 1:
             raise UserError(f"data.classes: {uses} classes are called {name!r}")
