@@ -1,10 +1,11 @@
-"""Editing YAML in place: the value changes, every other character stays."""
+"""Editing YAML: the value changes, every other line stays."""
 
 import pytest
 import yaml
 
 from pipeline.config.edit import edited, yaml_text
 from pipeline.core.errors import UserError
+from tests.support.project import ROOT
 
 TEXT = """\
 # Head.
@@ -17,7 +18,7 @@ model:
 
 train:
   batch: 64
-  g_lr:
+  g_lr: null
   flow: {a: 1, b: [1, 2]}   # short
   quoted: 'a # b'           # not a comment inside
 
@@ -32,6 +33,8 @@ train:
         ("model.g_attention", [8, 16], "  g_attention: [8, 16]      # feature sizes"),
         ("train.batch", 32, "  batch: 32"),
         ("train.g_lr", 1e-4, "  g_lr: 0.0001"),
+        ("train.g_lr", 1.5e-7, "  g_lr: 1.5e-07"),
+        ("train.g_lr", "yes", "  g_lr: 'yes'"),
         ("train.g_lr", 1e-5, "  g_lr: 1.0e-05"),
         ("train.flow", {"a": 2}, "  flow: {a: 2}              # short"),
         ("train.flow.a", 3, "  flow: {a: 3, b: [1, 2]}   # short"),
@@ -39,7 +42,7 @@ train:
         (
             "model.variant",
             "a-name-that-is-longer-than-the-column",
-            "  variant: a-name-that-is-longer-than-the-column  # by name",
+            "  variant: a-name-that-is-longer-than-the-column # by name",
         ),
     ],
 )
@@ -51,30 +54,34 @@ def test_one_line_changes_and_comments_keep_their_column(key, value, line):
     assert different == line
 
 
-def test_a_key_that_is_missing_comes_to_the_end_of_its_section():
+def test_a_missing_key_is_added_to_its_section():
     changed = edited(TEXT, {"model.new": True, "train.d_lr": 4e-4}, "params.yaml")
-    assert "    - 16\n  new: true\n\ntrain:" in changed
-    assert "inside\n  d_lr: 0.0004\n\n  # At the end.\n" in changed
+    assert "# feature sizes\n  new: true\n  sizes:\n" in changed
+    assert "# short\n  d_lr: 0.0004\n  quoted: " in changed
+    assert changed.replace("  new: true\n", "").replace("  d_lr: 0.0004\n", "") == TEXT
 
 
 def test_a_block_becomes_one_line():
     changed = edited(TEXT, {"model.sizes": [32]}, "params.yaml")
-    assert "  sizes: [32]\n\ntrain:" in changed
+    assert "  sizes: [32]\ntrain:" in changed
     assert yaml.safe_load(changed)["model"]["sizes"] == [32]
 
 
-def test_editing_the_project_s_own_file_keeps_all_other_lines():
-    from tests.support.project import ROOT
-
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    values = {"train.g_lr": 2.5e-4, "train.d_lr": 1e-3, "model.variant": "sagan-feat8"}
-    changed = edited(text, values, "params.yaml")
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "configs").glob("*.yaml"))], ids=lambda p: p.name
+)
+def test_all_other_lines_of_shipped_files_stay(path):
+    text = path.read_text(encoding="utf-8")
+    assert edited(text, {}, path.name) == text
+    values = {"train.batch": 48, "train.total_kimg": 12.5, "model.variant": "sagan-feat8"}
+    changed = edited(text, values, path.name)
     pairs = zip(text.splitlines(), changed.splitlines(), strict=True)
     assert sum(a != b for a, b in pairs) == 3
-    assert "  variant: sagan-feat8      # a system" in changed
+    if path.name == "params.yaml":
+        assert "  variant: sagan-feat8      # a system" in changed
 
 
-def test_a_section_that_is_missing_is_told():
+def test_missing_section_is_an_error():
     with pytest.raises(UserError, match=r"params.yaml has no section `loss:`, where loss.kind"):
         edited(TEXT, {"loss.kind": "hinge"}, "params.yaml")
 
