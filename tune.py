@@ -14,7 +14,7 @@ try:  # this file may lie anywhere: a cluster has it in the home folder
     from pipeline.config.params import describe
     from pipeline.config.search import SearchSection, SmokeSection, StudySection
     from pipeline.jobs.study import Command, apply_best, dry_run, enter_project, run
-    from pipeline.search.plan import Request
+    from pipeline.search.study import Request
     from stages.entry import run_stage
 except ModuleNotFoundError as missing:
     print(

@@ -18,7 +18,8 @@ from pipeline.data.shards.reader import Dataset
 from pipeline.distributed.devices import choose_device
 from pipeline.runs.settings import runtime_settings, train_settings
 from pipeline.search.proposals import num_configs
-from pipeline.search.study import Config, Study
+from pipeline.search.space import Config
+from pipeline.search.study import Study
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
 from pipeline.training.loop import train
 from pipeline.training.settings import TrainSettings

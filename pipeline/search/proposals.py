@@ -1,6 +1,6 @@
-"""Which configuration a study tries next: a function of its seed, the count and its history.
+"""The next configuration of a study: a function of its seed and its history.
 
-So a study that is taken up again proposes what it would have proposed.
+A resumed study therefore proposes the same configurations as one without interruption.
 """
 
 import statistics
@@ -8,20 +8,20 @@ import warnings
 from typing import TYPE_CHECKING
 
 from pipeline.config.search import Range
-from pipeline.search.history import History, Trial
-from pipeline.search.space import grid_points, random_point, rounded
-from pipeline.search.study import Config, Study, derived_seed
+from pipeline.search.journal import History, Trial
+from pipeline.search.space import Config, derived_seed, grid_points, random_point, rounded
+from pipeline.search.study import Study
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-_STARTUP = 5  # configurations at random before TPE has anything to go by
-_ATTEMPTS = 64  # at one that is new
+_STARTUP = 5  # random configurations before TPE has data
+_ATTEMPTS = 64  # draws of one configuration that is new
 
 
 def num_configs(study: Study) -> int:
-    """How many configurations the study tries; a grid's number at most."""
+    """How many configurations the study tries, at most those of a grid."""
     section = study.section
     if section.searcher != "grid":
         assert section.num_trials is not None
@@ -31,7 +31,7 @@ def num_configs(study: Study) -> int:
 
 
 def propose(study: Study, history: History) -> Config | None:
-    """The next configuration, which no trial has yet; None where there is none left."""
+    """The next configuration, one without a trial; None when none is left."""
     index = history.num_configs
     if index >= num_configs(study):
         return None
@@ -46,7 +46,7 @@ def propose(study: Study, history: History) -> Config | None:
             config = _tpe_point(study, history, derived_seed(section.seed, index, attempt))
         if config not in tried:
             return config
-    return None  # a space of few choices, and all were made
+    return None  # a small space, exhausted
 
 
 def _tpe_point(study: Study, history: History, seed: int) -> Config:
@@ -65,15 +65,15 @@ def _tpe_point(study: Study, history: History, seed: int) -> Config:
         sampler=sampler, direction=minimize if study.section.mode == "min" else maximize
     )
     for index in sorted({trial.index for trial in history.trials.values()}):
-        optuna_study.add_trial(_told(history.of_index(index), distributions, space))
+        optuna_study.add_trial(_optuna_trial(history.of_index(index), distributions, space))
     asked = optuna_study.ask(fixed_distributions=distributions)
-    return {key: _told_back(space[key], value) for key, value in asked.params.items()}
+    return {key: _value_of(space[key], value) for key, value in asked.params.items()}
 
 
-def _told(
+def _optuna_trial(
     trials: list[Trial], distributions: "dict[str, BaseDistribution]", space: dict[str, Range]
 ) -> "FrozenTrial":
-    """What Optuna hears of one configuration: the mean over its seeds, if it has them."""
+    """One configuration as a trial of Optuna; its value is the mean over the seeds."""
     from optuna.trial import TrialState, create_trial
 
     params = {
@@ -88,7 +88,7 @@ def _told(
             state = TrialState.FAIL
         elif all(trial.status == "complete" for trial in trials):
             state, value = TrialState.COMPLETE, mean
-        else:  # compared with those that came as far
+        else:  # compared with others at the same length
             state = TrialState.PRUNED
             intermediate = {round(1000 * min(trial.kimg for trial in trials)): mean}
     return create_trial(
@@ -103,11 +103,11 @@ def _told(
 def _distribution(values: Range) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    if values.bounds is None:  # by their places: values may be lists, which Optuna does not take
+    if values.bounds is None:  # by index: values may be lists, which Optuna rejects
         return CategoricalDistribution(range(len(values.values)))
     low, high = values.bounds
     return FloatDistribution(low, high, log=values.loguniform is not None)
 
 
-def _told_back(values: Range, value: float) -> object:
+def _value_of(values: Range, value: float) -> object:
     return rounded(value, values.bounds) if values.bounds else values.values[int(value)]

@@ -1,4 +1,4 @@
-"""What a study found: every trial, configurations over their seeds, and the best of them."""
+"""Results of a study: all trials, configurations over their seeds, and their order."""
 
 import math
 import statistics
@@ -9,14 +9,13 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from pipeline.search.history import History, Trial, fold
-from pipeline.search.journal import JOURNAL_NAME, read_journal
-from pipeline.search.study import Config
+from pipeline.search.journal import JOURNAL_NAME, History, Trial, fold, read_journal
+from pipeline.search.space import Config
 from pipeline.search.study_folder import read_study
 from pipeline.storage.atomic import write_json
 
 RESULTS_NAME = "results.json"
-_DISTANCES = ("fid", "fd")  # beginnings of the names of metrics that are never below 0
+_DISTANCES = ("fid", "fd")  # prefixes of metrics that are never below 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class ConfigResult:
     value: float | None
     """Mean of the trials that were trained to the end; None where there is none."""
     ci95: tuple[float, float] | None
-    """Of the mean over seeds, by Student's t, of a distance from 0 up; None below two values."""
+    """Of the mean over seeds, by Student's t; None for fewer than two values."""
 
     @property
     def is_complete(self) -> bool:
@@ -45,21 +44,21 @@ class ConfigResult:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResults:
-    """Everything that a page about a study needs."""
+    """The content of a study's page."""
 
     study: str
     metric: str
     mode: str
     """min or max."""
     section: dict[str, Any]
-    """The study as `params.yaml` has it, with what the command line changed."""
+    """The study's section of `params.yaml` with the command line's changes."""
     params: dict[str, Any]
     """The sections `data`, `reference`, `model` and `train` that all trials share."""
     dataset_digest: str
     trials: tuple[Trial, ...]
     configs: tuple[ConfigResult, ...]
     best: ConfigResult | None
-    """By the mean value, among those complete over all seeds; else among those with any value."""
+    """By mean value, among those complete over all seeds; else among those with any value."""
 
     def to_json(self) -> dict[str, Any]:
         """The content of `results.json`."""
@@ -94,7 +93,7 @@ class StudyResults:
 
 
 def study_results(folder: Path) -> StudyResults:
-    """What the folder of a study holds so far; raises UserError for one that is none."""
+    """The results in a study's folder so far; raises UserError if it is not a study's."""
     described = read_study(folder)
     history = fold(read_journal(folder / JOURNAL_NAME))
     identity, section = described["identity"], described["section"]
@@ -113,14 +112,14 @@ def study_results(folder: Path) -> StudyResults:
 
 
 def write_results(folder: Path) -> StudyResults:
-    """Writes `results.json` of a study's folder, atomically, and returns what it holds."""
+    """Writes `results.json` of a study's folder, atomically, and returns its content."""
     results = study_results(folder)
     write_json(folder / RESULTS_NAME, results.to_json())
     return results
 
 
 def config_results(history: History, lowest: float = -math.inf) -> tuple[ConfigResult, ...]:
-    """The configurations of a history, in the order of their making; no value is below `lowest`."""
+    """The configurations of a history by index; intervals do not reach below `lowest`."""
     results = []
     for index in sorted({trial.index for trial in history.trials.values()}):
         trials = tuple(history.of_index(index))
@@ -138,10 +137,9 @@ def config_results(history: History, lowest: float = -math.inf) -> tuple[ConfigR
 
 
 def in_order(configs: Sequence[ConfigResult], mode: str) -> tuple[ConfigResult, ...]:
-    """Those with a value, the best first.
+    """Configurations with a value, the best first.
 
-    Those that were trained to the end with every seed come before those that were not: a mean over
-    fewer seeds is the more easily a lucky one.
+    Those trained to the end with every seed come first: a mean over fewer seeds is less certain.
     """
     sign = 1 if mode == "min" else -1
     known = [(config, config.value) for config in configs if config.value is not None]
@@ -150,13 +148,13 @@ def in_order(configs: Sequence[ConfigResult], mode: str) -> tuple[ConfigResult, 
 
 
 def final_values(trials: Sequence[Trial]) -> dict[int, float]:
-    """By seed, of the trials that were trained to the end and have one."""
+    """Values by seed, of the trials that were trained to the end."""
     ends = [trial for trial in trials if trial.status == "complete"]
     return {trial.seed: trial.value for trial in ends if trial.value is not None}
 
 
 def mean_interval(values: Sequence[float], lowest: float) -> tuple[float, float] | None:
-    """95 % of the mean by Student's t, cut at `lowest`; None for fewer than two values."""
+    """95 % interval of the mean by Student's t, cut at `lowest`; None below two values."""
     if len(values) < 2:
         return None
     deviation = statistics.stdev(values) / math.sqrt(len(values))
@@ -165,26 +163,65 @@ def mean_interval(values: Sequence[float], lowest: float) -> tuple[float, float]
     return max(mean - half, lowest), mean + half
 
 
-def format_table(results: StudyResults) -> str:
-    """Every trial as a line of plain text, and the best configuration below."""
-    keys = list(results.section["space"])
-    rows = [["trial", *keys, "seed", "status", "kimg", results.metric]]
-    for trial in results.trials:
-        value = "-" if trial.value is None else f"{trial.value:.4g}"
-        settings = [_text(trial.config[key]) for key in keys]
-        rows.append([trial.id, *settings, str(trial.seed), trial.status, f"{trial.kimg:g}", value])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    best = results.best
-    if best is None:
-        lines.append("no trial was trained to the end")
-    else:
-        interval = "" if best.ci95 is None else f", 95 % [{best.ci95[0]:.4g}, {best.ci95[1]:.4g}]"
-        settings = [f"{key}={_text(best.config[key])}" for key in keys]
-        lines.append(f"best: {' '.join(settings)}: {results.metric} {best.value:.4g}{interval}")
-    failed = [trial for trial in results.trials if trial.status == "failed"]
-    lines += [f"{trial.id} failed: {trial.message}" for trial in failed]
-    return "\n".join(line.rstrip() for line in lines)
+def ranked(results: StudyResults) -> tuple[ConfigResult, ...]:
+    """Configurations with a value, the best first; the first is `results.best`."""
+    return in_order(results.configs, results.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Of two configurations, paired by seed, which removes the variance between seeds."""
+
+    value: float
+    """Mean over the seeds with which both were trained to the end."""
+    ci95: tuple[float, float] | None
+    """By Student's t; None for fewer than two such seeds."""
+
+
+def difference(config: ConfigResult, other: ConfigResult) -> Difference | None:
+    """The values of `config` minus those of `other`; None without a common seed."""
+    ours, theirs = config.values, other.values
+    values = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    if not values:
+        return None
+    return Difference(value=statistics.fmean(values), ci95=mean_interval(values, -math.inf))
+
+
+def values_of(config: ConfigResult) -> tuple[float, ...]:
+    """Final values of the trials that were trained to the end, one for each seed."""
+    return tuple(config.values.values())
+
+
+def varied(results: StudyResults) -> tuple[str, ...]:
+    """The keys of the study's space."""
+    return tuple(results.section["space"])
+
+
+def num_expected(results: StudyResults) -> int:
+    """Number of trials of the finished study."""
+    section = results.section
+    sizes = [len(values.get("grid") or ()) for values in section["space"].values()]
+    grid = math.prod(sizes) if section["searcher"] == "grid" else None
+    limits = [n for n in (grid, section["num_trials"]) if n is not None]
+    return min(limits) * len(section["seeds"])
+
+
+def is_finished(results: StudyResults) -> bool:
+    """Whether no trial is left to run."""
+    over = sum(trial.is_over for trial in results.trials)
+    return over >= num_expected(results)
+
+
+def rungs_kimg(section: dict[str, Any]) -> tuple[float, ...]:
+    """kimg at which ASHA compares trials before their end; none under other schedulers."""
+    if section["scheduler"] != "asha":
+        return ()
+    rungs = []
+    kimg = section["grace_kimg"] or section["report_kimg"]
+    while kimg < section["max_kimg"]:
+        rungs.append(kimg)
+        kimg *= section["reduction_factor"]
+    return tuple(rungs)
 
 
 def _lowest(metric: str) -> float:
@@ -193,7 +230,3 @@ def _lowest(metric: str) -> float:
 
 def _listed(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None else list(interval)
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,41 +1,38 @@
-"""A study, ready to run: its section of `params.yaml` with what every trial shares."""
+"""A study that is ready to run, made from `params.yaml` and the command line."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.extractors import extractor_name
 from pipeline.config.params import Params, override
-from pipeline.config.search import StudySection
-from pipeline.evaluation.extractors.extractor import metric_key
-from pipeline.evaluation.small_protocol import STEM
+from pipeline.config.search import StudySection, change_study
+from pipeline.core.errors import UserError
+from pipeline.core.nearest import nearest_name
+from pipeline.data.shards.manifest import Manifest
 from pipeline.runs.run_folder import code_digest
+from pipeline.runs.settings import runtime_settings, train_settings
+from pipeline.search.metric import default_metric, evaluated_metrics, needs_images
+from pipeline.search.space import Config, corners
+from pipeline.training.settings import check_batch, check_shares
 
-# What may differ between two calls that go on with one study.
-_HOW = {"num_trials", "workers_per_trial", "resources_per_worker", "max_concurrent"}
-
-# Beginnings of what training itself computes, every `train.eval_kimg`; `fd` of other networks.
-_EVALUATED = (STEM, STEM.replace("fid", "fd"))
-
-Config = dict[str, Any]
-"""Values by dotted keys of `params.yaml`."""
+# Settings that may change when a study is resumed.
+_CHANGEABLE = {"num_trials", "workers_per_trial", "resources_per_worker", "max_concurrent"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Use `make_study`."""
+    """A study's section of `params.yaml` with what all trials share; see `make_study`."""
 
     name: str
     section: StudySection
     params: Params
-    """Of all trials alike."""
+    """Of all trials."""
     metric: str
     shards: str
     """A folder, or `s3://bucket/prefix`."""
     reference: str
-    """The folder of the real data's side of metrics."""
+    """The folder of the reference statistics."""
     dataset_digest: str
 
     @property
@@ -45,11 +42,11 @@ class Study:
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether the metric needs generated images, and not only what each step leaves."""
-        return self.metric.startswith(_EVALUATED)
+        """Whether the metric needs generated images."""
+        return needs_images(self.metric)
 
     def trial_params(self, config: Mapping[str, Any], seed: int) -> Params:
-        """The parameters of one trial; raises UserError for values that the model refuses."""
+        """The parameters of one trial; raises UserError for an invalid configuration."""
         section = self.section
         own: Config = {
             "train.seed": seed,
@@ -63,14 +60,14 @@ class Study:
         return override(self.params, {**config, **own})
 
     def identity(self) -> dict[str, Any]:
-        """JSON values that decide what the study finds; where they differ it is another study.
+        """JSON values that decide the study's results; with other ones it is another study.
 
-        More trials of the same study, other resources and other workers continue it.
+        More trials, other resources and other numbers of workers continue the same study.
         """
         params = self.params.model_dump(include={"data", "reference", "model", "train"})
         return {
             "study": self.name,
-            "section": self.section.model_dump(exclude=_HOW),
+            "section": self.section.model_dump(exclude=_CHANGEABLE),
             "metric": self.metric,
             "params": params,
             "dataset_digest": self.dataset_digest,
@@ -78,22 +75,127 @@ class Study:
         }
 
 
-def default_metric(params: Params) -> str:
-    """FID over 2,000 images under the first configured extractor."""
-    return metric_key(STEM, extractor_name(params.reference.extractors[0]), official=True)
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The command line's changes to a study."""
+
+    study: str
+    num_trials: int | None = None
+    max_kimg: float | None = None
+    seeds: Sequence[int] | None = None
+    smoke: bool = False
+    """Whether to use the budget of `search.smoke`, as a study of its own."""
 
 
-def trial_id(index: int, seed: int) -> str:
-    """`007-s1`: the study's eighth configuration with seed 1."""
-    return f"{index:03d}-s{seed}"
+def find_section(params: Params, request: Request) -> StudySection:
+    """The study's section with the request's changes.
+
+    Raises UserError for an unknown name, with the nearest one, and for contradictory values.
+    """
+    studies = params.search.studies
+    if request.study not in studies:
+        nearest = nearest_name(request.study, studies)
+        hint = f"the nearest is {nearest}; " if nearest else ""
+        known = ", ".join(studies) or "none; the project's own params.yaml has some"
+        raise UserError(
+            f"there is no study {request.study!r} in search.studies of params.yaml; {hint}"
+            f"there are {known}"
+        )
+    changes: dict[str, Any] = {}
+    section = studies[request.study]
+    if request.smoke:
+        smoke = params.search.smoke
+        changes |= {
+            "params": {**section.params, **smoke.params},
+            "max_kimg": smoke.max_kimg,
+            "report_kimg": min(smoke.report_kimg, request.max_kimg or smoke.max_kimg),
+            "grace_kimg": None,
+            "seeds": smoke.seeds,
+            "num_trials": min(smoke.num_trials, section.num_trials or smoke.num_trials),
+            "workers_per_trial": 1,  # two cores are enough, whatever the study needs
+            "resources_per_worker": {},
+        }
+    asked = {
+        "num_trials": request.num_trials,
+        "max_kimg": request.max_kimg,
+        "seeds": None if request.seeds is None else list(request.seeds),
+    }
+    changes |= {key: value for key, value in asked.items() if value is not None}
+    return change_study(request.study, section, changes)
 
 
-def derived_seed(*parts: object) -> int:
-    """A number below 2^32 that depends on all parts and on nothing else."""
-    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:4], "big")
+def make_study(
+    name: str,
+    section: StudySection,
+    params: Params,
+    manifest: Manifest,
+    shards: str,
+    reference: str,
+) -> Study:
+    """The study on the data set of `manifest`.
+
+    Raises UserError for an unknown metric, and one that lists all combinations of the space that
+    the model, the data or the number of workers does not allow.
+    """
+    base = override(params, section.params)
+    metric = section.metric or default_metric(base)
+    study = Study(
+        name=name,
+        section=section,
+        params=base,
+        metric=metric,
+        shards=shards,
+        reference=reference,
+        dataset_digest=manifest.digest,
+    )
+    _check_metric(study)
+    _check_combinations(study, manifest)
+    return study
+
+
+def _check_metric(study: Study) -> None:
+    if study.is_evaluated:
+        valid = evaluated_metrics(study.params.reference.extractors)
+        if study.metric not in valid:
+            choices = [key for key, (_, official) in valid.items() if official]
+            raise UserError(
+                f"study {study.name}: metric = {study.metric} is not among the metrics of "
+                f"reference.extractors = {study.params.reference.extractors}; choose "
+                f"{' or '.join(choices)}"
+            )
+        if not Path(study.reference).is_dir():
+            raise UserError(
+                f"{study.reference} does not exist, and {study.metric} needs it; `dvc repro "
+                "reference` makes it, --reference names another"
+            )
+
+
+def _check_combinations(study: Study, manifest: Manifest) -> None:
+    refused: dict[str, list[str]] = {}
+    num_tried = 0
+    for config in corners(study.section.space):
+        num_tried += 1
+        try:
+            params = study.trial_params(config, study.section.seeds[0])
+            settings = train_settings(params, manifest)
+            check_shares(settings, runtime_settings(params, "cpu"), study.section.workers_per_trial)
+            check_batch(settings.batch, manifest.splits["train"].rows)
+        except UserError as error:
+            reason = str(error).removeprefix("params.yaml: ")
+            refused.setdefault(reason, []).append(_text(config))
+    if refused:
+        lines = [f"{'; '.join(configs)}: {reason}" for reason, configs in refused.items()]
+        count = sum(map(len, refused.values()))
+        raise UserError(
+            f"study {study.name}: {count} of {num_tried} combinations of its space cannot be "
+            "trained; take them out:\n" + "\n".join(lines)
+        )
+
+
+def _text(config: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in config.items())
 
 
 def study_folder(name: str, root: Path = Path("reports/studies")) -> Path:
-    """Where a study keeps what it finds."""
+    """Where a study keeps its journal and results."""
     return root / name

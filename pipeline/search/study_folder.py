@@ -1,4 +1,4 @@
-"""The folder of a study, `reports/studies/NAME/`: one study, one driver at a time."""
+"""The folder of a study, `reports/studies/NAME/`: its `study.json` and the driver's lock."""
 
 import difflib
 import errno
@@ -25,17 +25,17 @@ _ROOM_CURE = "free some, then run the same command to go on"
 def open_study_folder(
     folder: Path, description: Mapping[str, Any], restart: bool = False
 ) -> Iterator[list[Event]]:
-    """Holds the folder for as long, whose `study.json` says what `description` does.
+    """Locks the folder and writes `description` to its `study.json`; yields discarded events.
 
-    Of `description` its `identity` must be what the folder holds. `restart` forgets the study
-    first; run folders stay, so what was trained is not trained again. Gives the events that are
-    forgotten so. Raises UserError when another driver is at work there, when it holds another
-    study, when it cannot be written, and when its disk is full.
+    The `identity` in `description` must equal the folder's. `restart` discards the study first;
+    run folders stay, so finished trials are not trained again. Raises UserError when another driver
+    holds the lock, when the folder has another study, when it cannot be written, and when its disk
+    is full.
     """
-    forgotten: list[Event] = []
+    discarded: list[Event] = []
     with explain_full_folder(folder, _ROOM_CURE), _held(folder):
         if restart:
-            forgotten = _readable(folder / JOURNAL_NAME)
+            discarded = _readable(folder / JOURNAL_NAME)
             for name in (STUDY_NAME, JOURNAL_NAME):
                 (folder / name).unlink(missing_ok=True)
         elif (folder / STUDY_NAME).exists():
@@ -43,7 +43,7 @@ def open_study_folder(
         elif (folder / JOURNAL_NAME).exists():
             raise UserError(f"{folder} has lost its {STUDY_NAME}; --restart starts it afresh")
         write_json(folder / STUDY_NAME, description)
-        yield forgotten
+        yield discarded
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _make(folder: Path) -> None:
 
 
 def read_study(folder: Path) -> dict[str, Any]:
-    """What `study.json` says; raises UserError where there is no study or a damaged one."""
+    """The content of `study.json`; raises UserError if it is missing or damaged."""
     path = folder / STUDY_NAME
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def read_study(folder: Path) -> dict[str, Any]:
 def _readable(path: Path) -> list[Event]:
     try:
         return read_journal(path)
-    except UserError:  # a damaged one is forgotten all the more
+    except UserError:  # damaged
         return []
 
 

@@ -45,7 +45,7 @@ _OUTCOMES: Mapping[TrialStatus, Outcome] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialRun:
+class TrialSummary:
     """One trial whose run is to be brought up to date."""
 
     id: str
@@ -91,7 +91,7 @@ class Synced:
 
 
 def sync_study(
-    summary: StudySummary, trials: Sequence[TrialRun], *, uri: str | None, experiment: str
+    summary: StudySummary, trials: Sequence[TrialSummary], *, uri: str | None, experiment: str
 ) -> Synced:
     """Sends what MLflow lacks of a study whose processes have ended.
 
@@ -150,7 +150,7 @@ def _runs(client: "MlflowClient", experiment: str) -> "dict[str, Run]":
             return runs
 
 
-def _is_told(runs: "Mapping[str, Run]", trial: TrialRun, identity: RunIdentity) -> bool:
+def _is_told(runs: "Mapping[str, Run]", trial: TrialSummary, identity: RunIdentity) -> bool:
     """Whether MLflow holds all of a trial, its end included."""
     progress = identity.progress
     run = runs.get(progress.run_id or "")
@@ -165,7 +165,9 @@ def _is_told(runs: "Mapping[str, Run]", trial: TrialRun, identity: RunIdentity) 
     )
 
 
-def _send_trial(client: "MlflowClient", study: str, trial: TrialRun, identity: RunIdentity) -> str:
+def _send_trial(
+    client: "MlflowClient", study: str, trial: TrialSummary, identity: RunIdentity
+) -> str:
     from mlflow.entities import Metric, RunTag
 
     outcome = _OUTCOMES[trial.status]

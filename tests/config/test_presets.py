@@ -9,9 +9,9 @@ from models.generator import Generator
 from pipeline.config.params import load_params, override
 from pipeline.config.schema import ModelSection, TrainSection
 from pipeline.data.shards.manifest import Manifest, Split, read_manifest
-from pipeline.jobs.study_smoke import DIGITS
+from pipeline.jobs.study import DIGITS
 from pipeline.runs.settings import train_settings
-from pipeline.search.plan import Request, find_section, make_study
+from pipeline.search.study import Request, find_section, make_study
 from tests.support.project import ROOT
 
 NOT_THE_DIGITS_OWN = {"order", "order_window"}

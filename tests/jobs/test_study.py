@@ -15,7 +15,7 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.runs.run_folder import run_identity
 from pipeline.runs.settings import train_settings
 from pipeline.search.cost import estimate
-from pipeline.search.plan import make_study
+from pipeline.search.study import make_study
 from pipeline.tracking.jsonl import JsonlTracker
 from stages.entry import run_stage
 from tests.support.processes import environment

@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from pipeline.core.errors import UserError
-from pipeline.jobs.study_outputs import present
-from pipeline.search.outcomes import write_outcomes
+from pipeline.jobs.study_outputs import write_outcomes, write_outputs
 from pipeline.search.recommendation import apply_to, recommendation
 from pipeline.search.study_folder import STUDY_NAME
 from tests.support.project import ROOT
@@ -44,13 +43,13 @@ def untracked(folder):
 
 def test_present_writes_all_and_twice_the_same(tmp_path):
     folder = untracked(write_ttur(tmp_path / "studies" / "ttur"))
-    present(folder)
+    write_outputs(folder)
     first = {p: p.read_bytes() for p in sorted(folder.parent.rglob("*")) if p.is_file()}
     assert {p.name for p in first} == {
         *("study.json", "journal.jsonl", "results.json", "index.html", "best.patch.yaml"),
         *("metrics.json", "curves.png", "rates.png"),
     }
-    present(folder)
+    write_outputs(folder)
     assert first == {p: p.read_bytes() for p in sorted(folder.parent.rglob("*")) if p.is_file()}
     patch = yaml.safe_load((folder / "best.patch.yaml").read_text())
     assert patch == {"train": {"g_lr": 4.5e-4, "d_lr": 1.8e-3}}
@@ -119,7 +118,7 @@ def test_tune_applies_from_the_command_line(tmp_path, params):
 
 def test_outcomes_of_all_studies_in_one_file(tmp_path):
     for name, write in (("ttur", write_ttur), ("attention", write_attention)):
-        present(untracked(write(tmp_path / name)))
+        write_outputs(untracked(write(tmp_path / name)))
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "results.json").write_text('{"study": "to')
     write_outcomes(tmp_path)
@@ -152,7 +151,7 @@ def test_dvc_shows_outcomes_in_the_workspace_and_in_experiments(tmp_path):
     call(*dvc, "init", "-q")
     call("git", "add", "-A")
     call("git", "commit", "-qm", "a")
-    present(untracked(write_ttur(tmp_path / "reports" / "studies" / "ttur")))
+    write_outputs(untracked(write_ttur(tmp_path / "reports" / "studies" / "ttur")))
     found = recommendation(tmp_path / "reports" / "studies" / "ttur")
     call(*dvc, "exp", "run", "-q", "-n", "ttur-best", "-S", "train.g_lr=0.00045")
     assert found.exp_run.startswith("dvc exp run -n ttur-best -S train.g_lr=0.00045 ")

@@ -3,8 +3,7 @@
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.search.history import Report, fold
-from pipeline.search.journal import Journal, read_journal
+from pipeline.search.journal import Journal, Report, fold, read_journal
 from pipeline.search.results import config_results
 from tests.support.studies import trial_events
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pipeline.config.search import Range
-from pipeline.search.history import fold
+from pipeline.search.journal import fold
 from pipeline.search.proposals import num_configs, propose
 from pipeline.search.space import corners, grid_points, random_point, rounded
 from tests.support.studies import RATES, study, trial_events

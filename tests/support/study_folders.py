@@ -3,7 +3,7 @@
 from pipeline.config.params import Params
 from pipeline.config.search import StudySection
 from pipeline.search.journal import JOURNAL_NAME, Journal
-from pipeline.search.study import trial_id
+from pipeline.search.space import trial_id
 from pipeline.search.study_folder import STUDY_NAME
 from pipeline.storage.atomic import write_json
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.tracking.connection import connect
-from pipeline.tracking.study import StudySummary, TrialRun, sync_study
+from pipeline.tracking.study import StudySummary, TrialSummary, sync_study
 from pipeline.tracking.study_runs import prepare_experiment, retire_trials, run_id_of
 from pipeline.tracking.study_view import VIEW_TAG, study_view, view_address
 from tests.support.tracked_runs import points, report, start
@@ -35,7 +35,7 @@ def summary(folder, **changes):
 
 
 def trial(number, folder, status, nimg, value):
-    return TrialRun(
+    return TrialSummary(
         id=f"00{number}-s0", seed=0, status=status, nimg=nimg, value=value, run_dir=folder
     )
 

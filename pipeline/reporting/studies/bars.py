@@ -8,9 +8,8 @@ from altair.typing import ChartType
 from pipeline.reporting.charts import rows, value_axis
 from pipeline.reporting.numbers import significant
 from pipeline.reporting.studies.rows import interval_text
-from pipeline.search.ranking import values_of
-from pipeline.search.results import ConfigResult, StudyResults
-from pipeline.search.trial_name import trial_name
+from pipeline.search.results import ConfigResult, StudyResults, values_of
+from pipeline.search.space import trial_name
 
 MAX_BARS = 24
 

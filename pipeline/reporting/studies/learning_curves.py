@@ -15,10 +15,9 @@ from pipeline.reporting.charts import (
     zoom,
 )
 from pipeline.reporting.studies.rows import STATUS_NAMES
-from pipeline.search.history import Status
-from pipeline.search.ranking import ranked, rungs_kimg
-from pipeline.search.results import StudyResults
-from pipeline.search.trial_name import trial_name
+from pipeline.search.journal import Status
+from pipeline.search.results import StudyResults, ranked, rungs_kimg
+from pipeline.search.space import trial_name
 
 CROSS = "M-1,-.7L-.7,-1L0,-.3L.7,-1L1,-.7L.3,0L1,.7L.7,1L0,.3L-.7,1L-1,.7L-.3,0Z"
 """An SVG path, as a shape of Vega's."""

@@ -16,11 +16,17 @@ from pipeline.reporting.studies.rows import (
     interval_text,
     trial_rows,
 )
-from pipeline.search.measurement import Measurement
-from pipeline.search.ranking import is_finished, num_expected, rungs_kimg, values_of, varied
+from pipeline.search.metric import Measurement
 from pipeline.search.recommendation import recommended
-from pipeline.search.results import StudyResults
-from pipeline.search.trial_name import short_keys, trial_name
+from pipeline.search.results import (
+    StudyResults,
+    is_finished,
+    num_expected,
+    rungs_kimg,
+    values_of,
+    varied,
+)
+from pipeline.search.space import short_keys, trial_name
 
 _INTERVALS = (
     "Intervals are Student's t over seeds: they cover other seeds, not other data. In the "

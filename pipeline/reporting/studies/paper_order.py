@@ -13,8 +13,7 @@ from pipeline.reporting.studies.rank_agreement import (
     bootstrap_seeds,
     rank_agreement,
 )
-from pipeline.search.ranking import is_finished, values_of, varied
-from pipeline.search.results import ConfigResult, StudyResults
+from pipeline.search.results import ConfigResult, StudyResults, is_finished, values_of, varied
 
 VARIANT = "model.variant"
 _HIGHER = ("is_mean", "precision", "recall", "density", "coverage")

@@ -7,9 +7,8 @@ from pipeline.reporting.comparable import OurProtocol, comparable
 from pipeline.reporting.numbers import count, significant
 from pipeline.reporting.published import PublishedRow
 from pipeline.reporting.studies.paper_order import VARIANT
-from pipeline.search.measurement import Measurement
-from pipeline.search.ranking import ranked, varied
-from pipeline.search.results import StudyResults
+from pipeline.search.metric import Measurement
+from pipeline.search.results import StudyResults, ranked, varied
 
 _TITLES = {"fid": "FID", "is_mean": "IS", "intra_fid": "intra FID"}
 _PAPER_LENGTH = "1,000,000 updates of 256 images (256,000 kimg)"

@@ -9,9 +9,8 @@ from altair.typing import ChartType
 from pipeline.reporting.charts import is_logarithmic, log_axis, log_scale, rows, zoom
 from pipeline.reporting.numbers import significant
 from pipeline.reporting.studies.learning_curves import CROSS
-from pipeline.search.ranking import varied
-from pipeline.search.results import ConfigResult, StudyResults
-from pipeline.search.trial_name import trial_name
+from pipeline.search.results import ConfigResult, StudyResults, varied
+from pipeline.search.space import trial_name
 
 G_RATE, D_RATE = "train.g_lr", "train.d_lr"
 PAPER_RATES = (1e-4, 4e-4)

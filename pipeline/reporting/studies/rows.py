@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.reporting.numbers import significant
-from pipeline.search.history import Status, Trial
-from pipeline.search.ranking import difference, ranked, values_of
-from pipeline.search.results import ConfigResult, StudyResults
-from pipeline.search.trial_name import trial_name
+from pipeline.search.journal import Status, Trial
+from pipeline.search.results import ConfigResult, StudyResults, difference, ranked, values_of
+from pipeline.search.space import trial_name
 
 STATUS_NAMES: dict[Status, str] = {
     "complete": "finished",

@@ -1,4 +1,4 @@
-"""The processes that train one trial: the trial's own, and tasks in the rest of its reservation."""
+"""The processes of one trial: the Ray actor, and Ray tasks in the rest of its reservation."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,46 +19,52 @@ from pipeline.distributed.context import DistContext
 from pipeline.distributed.devices import choose_device
 from pipeline.distributed.group import process_group
 from pipeline.distributed.ray.cluster import DriverEnv
-from pipeline.runs.train import train_run
+from pipeline.runs.train import TrainPaths, train_run
 from pipeline.search.study import Study
-from pipeline.search.trial_training import trial_paths
 
-_DEAD = 70  # exit code of a trial whose other processes are gone
+_DEAD = 70  # exit code of the main process after another process died
 _GRACE_S = 15.0
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What the processes of every trial are told."""
+class TrialEnv:
+    """The same for all processes of all trials."""
 
     study: Study
     bundle: Mapping[str, float]
-    """What each process of a trial reserves."""
-    env: DriverEnv
+    """The resources that each process of a trial reserves."""
+    driver: DriverEnv
 
 
-def enter(job: Job, params: Params) -> str:
-    """Makes this process one of the job's; its device. Raises UserError where there is no folder.
+def trial_paths(study: Study) -> TrainPaths:
+    """A trial's inputs; it exports nothing, its snapshots are in the run folder."""
+    reference = Path(study.reference) if study.is_evaluated else None
+    return TrainPaths(shards=study.shards, out=None, reference=reference)
 
-    A fraction of a GPU is a whole device to torch: its memory is shared with others.
+
+def enter(env: TrialEnv, params: Params) -> str:
+    """Sets this process's environment and working directory; returns its device.
+
+    With a fraction of a GPU, torch shares the device's memory with other processes. Raises
+    UserError where the node has no such directory.
     """
-    job.env.apply()
-    num_threads = params.runtime.num_threads or max(1, int(job.bundle.get("CPU", 1)))
-    on_gpu = job.bundle.get("GPU", 0) > 0
+    env.driver.apply()
+    num_threads = params.runtime.num_threads or max(1, int(env.bundle.get("CPU", 1)))
+    on_gpu = env.bundle.get("GPU", 0) > 0
     return choose_device("cuda" if on_gpu else "cpu", num_threads)
 
 
 @contextmanager
-def trial_group(
-    job: Job, params: Params, told: Mapping[str, Any], device: str
+def trial_processes(
+    env: TrialEnv, params: Params, spec: Mapping[str, Any], device: str
 ) -> Iterator[DistContext]:
-    """This process as the main one of a trial's, with the others at work in their places.
+    """Starts the other processes of a trial; the context of this one, the main process.
 
-    One that dies takes this process with it, unless it ends by itself soon: so Ray starts all of
-    them again.
+    When another process dies and this one does not end soon by itself, it exits, so that Ray
+    restarts all of them.
     """
-    num_workers = job.study.section.workers_per_trial
+    num_workers = env.study.section.workers_per_trial
     if num_workers == 1:
         yield DistContext()
         return
@@ -68,15 +75,15 @@ def trial_group(
     peers = [
         ray.remote(_peer)
         .options(
-            num_cpus=job.bundle.get("CPU", 0),
-            num_gpus=job.bundle.get("GPU", 0),
-            resources={n: a for n, a in job.bundle.items() if n not in ("CPU", "GPU")},
+            num_cpus=env.bundle.get("CPU", 0),
+            num_gpus=env.bundle.get("GPU", 0),
+            resources={n: a for n, a in env.bundle.items() if n not in ("CPU", "GPU")},
             max_retries=0,
             scheduling_strategy=PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=rank
             ),
         )
-        .remote(job, told, rank, address, port)
+        .remote(env, spec, rank, address, port)
         for rank in range(1, num_workers)
     ]
     threading.Thread(target=_watch, args=(peers, over), daemon=True).start()
@@ -89,10 +96,10 @@ def trial_group(
             ray.cancel(peer, force=True)
 
 
-def _peer(job: Job, told: Mapping[str, Any], rank: int, address: str, port: int) -> None:
-    study = job.study
-    params = study.trial_params(told["config"], told["seed"])
-    device = enter(job, params)
+def _peer(env: TrialEnv, spec: Mapping[str, Any], rank: int, address: str, port: int) -> None:
+    study = env.study
+    params = study.trial_params(spec["config"], spec["seed"])
+    device = enter(env, params)
     count = study.section.workers_per_trial
     try:
         with _joined(params, device, rank, count, address, port) as context:
@@ -104,7 +111,7 @@ def _peer(job: Job, told: Mapping[str, Any], rank: int, address: str, port: int)
                 lambda: None,
             )
     except (UserError, Preempted):
-        return  # the main process tells
+        return  # the main process reports it
 
 
 @contextmanager
@@ -131,12 +138,12 @@ def _joined(
 def _watch(peers: list[Any], over: threading.Event) -> None:
     waiting = list(peers)
     while waiting and not over.is_set():
-        done, waiting = ray.wait(waiting, timeout=_LOOK_S)
+        done, waiting = ray.wait(waiting, timeout=_POLL_S)
         for peer in done:
             try:
                 ray.get(peer)
             except ray.exceptions.RayError as error:
-                # A collective may wait for the dead one for half an hour.
+                # A collective may wait half an hour for the dead process.
                 if not over.wait(_GRACE_S):
                     print(f"a process of this trial is gone: {error}", flush=True)
                     os._exit(_DEAD)

@@ -2,9 +2,8 @@
 
 import pytest
 
-from pipeline.search.history import fold
-from pipeline.search.ranking import difference, values_of
-from pipeline.search.results import config_results
+from pipeline.search.journal import fold
+from pipeline.search.results import config_results, difference, values_of
 from tests.support.studies import trial_events
 
 

@@ -1,21 +1,25 @@
-"""What a study's metric is measured on, for who holds it against published numbers."""
+"""The metric that a study compares trials by, and how it is measured."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from pipeline.config.extractors import extractor_name
+from pipeline.config.params import Params
 from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.extractors.extractor import metric_key
 from pipeline.evaluation.small_protocol import NUM_SAMPLES, SEED, STEM
 
+# Prefixes of the metrics that training computes every `train.eval_kimg`; `fd` of other networks.
+_EVALUATED = (STEM, STEM.replace("fid", "fd"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Kept as `measured` in `study.json`."""
+    """How the study metric was measured; `measured` in `study.json`."""
 
     name: str
-    """Of the data set, for people."""
+    """Of the data set."""
     kind: str
     """Of `data.source`, or of the folder's origin: digits, cifar10, ..."""
     resolution: int
@@ -24,7 +28,7 @@ class Measurement:
     num_train: int
     """Images of the training split."""
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    """As an entry of protocol.json; empty for a metric that needs no images."""
+    """As an entry of protocol.json; empty for a metric that is computed without images."""
 
     def to_json(self) -> dict[str, Any]:
         """What `of_json` reads."""
@@ -32,14 +36,24 @@ class Measurement:
 
     @classmethod
     def of_json(cls, content: Mapping[str, Any] | None) -> Self | None:
-        """None where a study does not say it."""
+        """None for a study without one."""
         return None if not content else cls(**content)
 
 
-def evaluated_metrics(extractors: list[str]) -> dict[str, tuple[str, bool]]:
-    """What training may compute under `reference.extractors`: (extractor, official weights).
+def default_metric(params: Params) -> str:
+    """FID over 2,000 images under the first configured extractor."""
+    return metric_key(STEM, extractor_name(params.reference.extractors[0]), official=True)
 
-    By key; where both weights give the same, it stands for the official ones.
+
+def needs_images(metric: str) -> bool:
+    """Whether the metric is one of generated images, and not of the training steps."""
+    return metric.startswith(_EVALUATED)
+
+
+def evaluated_metrics(extractors: list[str]) -> dict[str, tuple[str, bool]]:
+    """(extractor, official weights) of each metric that training can compute, by metric key.
+
+    A key that both kinds of weights share counts as the official one's.
     """
     metrics: dict[str, tuple[str, bool]] = {}
     for name in map(extractor_name, extractors):
@@ -49,7 +63,7 @@ def evaluated_metrics(extractors: list[str]) -> dict[str, tuple[str, bool]]:
 
 
 def measurement(metric: str, extractors: list[str], manifest: Manifest) -> Measurement:
-    """How `metric` is measured by studies on a data set, under `reference.extractors`."""
+    """How `metric` is measured on a data set under `reference.extractors`."""
     num_train = manifest.splits["train"].rows
     protocol: dict[str, Any] = {}
     if metric in (known := evaluated_metrics(extractors)):

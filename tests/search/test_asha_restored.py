@@ -10,10 +10,8 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from pipeline.search.history import fold
-from pipeline.search.journal import Journal, read_journal
-from pipeline.search.recorder import Recorder
-from pipeline.search.schedulers import Halving
+from pipeline.search.journal import Journal, Recorder, fold, read_journal
+from pipeline.search.schedulers import JournaledASHA
 from tests.support.studies import study
 from tests.support.study_project import METRIC
 
@@ -34,7 +32,7 @@ def _replayed(project, tmp_path):
     small = study(**{**HALVING, "metric": METRIC})
     recorder = Recorder(small, Journal(tmp_path / "j.jsonl"), fold(events), lambda trial: None)
     trials = recorder.history.trials.values()
-    scheduler = Halving(recorder, events)
+    scheduler = JournaledASHA(recorder, events)
     behind = set()
     for trial in trials:  # one that is behind is told so whatever it repeats
         first = {"id": trial.id, "kimg": trial.reports[0].kimg, "value": trial.reports[0].value}

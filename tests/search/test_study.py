@@ -5,8 +5,8 @@ import pytest
 from pipeline.config.params import Params, load_params, override
 from pipeline.core.errors import UserError
 from pipeline.data.shards.manifest import read_manifest
-from pipeline.search.plan import Request, find_section, make_study
 from pipeline.search.space import corners
+from pipeline.search.study import Request, find_section, make_study
 from tests.support.project import ROOT
 from tests.support.studies import RATES, SMALL, section
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.search.capacity import bundle_of, trials_that_fit
+from pipeline.search.driver import bundle_of, trials_that_fit
 from tests.support.studies import section
 
 NODES = [{"CPU": 4.0, "GPU": 1.0, "memory": 1e9}, {"CPU": 3.0, "node:127.0.0.1": 1.0}]
