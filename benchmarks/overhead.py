@@ -29,7 +29,7 @@ from pipeline.runs.checkpoints import Checkpoints
 from pipeline.runs.outputs import RunOutputs
 from pipeline.runs.progress import Progress
 from pipeline.runs.settings import resolve_run, runtime_settings
-from pipeline.tracking.opening import open_tracker
+from pipeline.tracking.mlflow import open_tracker
 from pipeline.training import loop
 from pipeline.training.loop import train
 from pipeline.training.status import RunningMeans, StatusReporter

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.preset import PureSteps
 from pipeline.distributed.stopping import Interruption
-from pipeline.tracking.jsonl import STATS_NAME
+from pipeline.tracking.jsonl import STATS_NAME, read_stats
 
 _WARM_UP = 20  # steps
 
@@ -103,8 +103,10 @@ class Turns:
         if any(thread.name == "checkpoint-writer" for thread in threading.enumerate()):
             return False
         (progress,) = self._run_dir.glob("mlflow-*.json")
-        sent = json.loads(progress.read_text(encoding="utf-8"))["progress"]["offset"]
-        return sent == (self._run_dir / STATS_NAME).stat().st_size
+        sent = json.loads(progress.read_text(encoding="utf-8"))["progress"]["sent_nimg"]
+        records, images = read_stats(self._run_dir / STATS_NAME)
+        newest = {"metrics": records[-1].nimg} if records else {}
+        return sent == newest | {f"image/{image.name}": image.nimg for image in images}
 
 
 def _now() -> tuple[float, float]:

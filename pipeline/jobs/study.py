@@ -40,7 +40,7 @@ from pipeline.search.recommendation import apply_to, recommendation
 from pipeline.search.results import RESULTS_NAME, write_results
 from pipeline.search.study import Request, Study, find_section, make_study, study_folder
 from pipeline.search.study_folder import STUDY_NAME, open_study_folder, read_study
-from pipeline.tracking.study_runs import prepare_experiment, retire_trials
+from pipeline.tracking.study_experiment import prepare_experiment, retire_trials
 
 _SHOWN = 12  # trials that a dry run prints
 _SMOKE_FOLDER = Path("data/smoke")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.search.journal import JOURNAL_NAME, Journal, Trial
+from pipeline.search.journal import JOURNAL_NAME, Journal, Status, Trial
 from pipeline.search.recommendation import PATCH_NAME, recommended
 from pipeline.search.results import RESULTS_NAME, StudyResults, is_finished, varied, write_results
 from pipeline.search.space import short_keys
@@ -13,11 +13,12 @@ from pipeline.search.study_folder import read_study
 from pipeline.storage.atomic import write_json, write_text
 from pipeline.storage.digest import digest_json
 from pipeline.tracking.study import PREFIX, StudySummary, TrialSummary, sync_study
-from pipeline.tracking.study_runs import SEED_TAG, shown_address
-from pipeline.tracking.study_view import study_view
+from pipeline.tracking.study_experiment import SEED_TAG, shown_address, study_view
+from pipeline.tracking.tracker import Outcome
 
 PAGE_NAME = "index.html"
 OUTCOMES_NAME = "metrics.json"
+_OUTCOMES: Mapping[Status, Outcome] = {"complete": "finished", "failed": "failed"}
 
 
 def write_outputs(folder: Path) -> StudyResults:
@@ -120,6 +121,7 @@ def _trial_summary(trial: Trial) -> TrialSummary:
         id=trial.id,
         seed=trial.seed,
         status=trial.status,
+        outcome=_OUTCOMES.get(trial.status, "preempted"),
         nimg=round(1000 * trial.kimg),
         value=trial.value,
         run_dir=None if trial.run_dir is None else Path(trial.run_dir),

@@ -38,7 +38,8 @@ from pipeline.runs.settings import resolve_run, runtime_settings
 from pipeline.storage.atomic import write_json
 from pipeline.storage.disk_space import explain_full_folder
 from pipeline.tracking.jsonl import STATS_NAME, read_stats
-from pipeline.tracking.opening import RunLabel, open_tracker
+from pipeline.tracking.mlflow import open_tracker
+from pipeline.tracking.run_description import RunLabel
 from pipeline.tracking.tracker import Outcome, Tracker
 from pipeline.training.loop import Summary, train
 from pipeline.training.settings import RuntimeSettings, TrainSettings, check_batch, check_shares

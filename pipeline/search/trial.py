@@ -15,9 +15,14 @@ from pipeline.runs.train import RunCallbacks, train_run
 from pipeline.search.space import short_keys, trial_name
 from pipeline.search.study import Study
 from pipeline.search.trial_processes import TrialEnv, enter, trial_paths, trial_processes
-from pipeline.tracking.opening import RunLabel
-from pipeline.tracking.study_runs import SEED_TAG, STUDY_TAG, TRIAL_TAG, run_id_of
-from pipeline.tracking.study_view import CONFIG_PREFIX
+from pipeline.tracking.run_description import RunLabel
+from pipeline.tracking.study_experiment import (
+    CONFIG_PREFIX,
+    SEED_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    run_id_of,
+)
 from pipeline.training.settings import is_due, run_nimg
 
 PREEMPTED = "the study stopped this trial"

@@ -1,6 +1,7 @@
-"""Where MLflow lives, and a client for it: the named address, else a SQLite store in this folder.
+"""The MLflow store: its address, a client for it, and what its errors cost.
 
-Importing mlflow takes seconds and is left to `connect`, so that naming an address costs nothing.
+The default is a SQLite store in the working directory. mlflow takes seconds to import, which only
+`connect` does.
 """
 
 import os
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
-# For the SDK, where the user has not said otherwise: no reports to its makers, no lines in the
-# midst of a progress bar, and a dead server is noticed at once (the mirror is what tries again).
+# Defaults for the SDK: no telemetry, no lines amid a progress bar, and an immediate error when the
+# server is dead (the sync retries).
 _SDK_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -33,7 +34,7 @@ _SDK_DEFAULTS = {
 
 
 def resolve_uri(uri: str | None) -> str:
-    """The address itself, else MLFLOW_TRACKING_URI, else `mlflow.db` in the working folder.
+    """The address itself, else MLFLOW_TRACKING_URI, else `mlflow.db` in the working directory.
 
     Raises UserError for an address that MLflow has no store for.
     """
@@ -44,8 +45,8 @@ def resolve_uri(uri: str | None) -> str:
     if scheme not in _SCHEMES:
         key = "runtime.tracking_uri" if uri else "MLFLOW_TRACKING_URI"
         raise UserError(
-            f"{key} = {named!r} is no address of an MLflow store; "
-            "it starts with http://, https:// or the name of a database, as sqlite:///mlflow.db"
+            f"{key} = {named!r} is not the address of an MLflow store; give one that starts with "
+            "http://, https:// or a database, such as sqlite:///mlflow.db"
         )
     if named.startswith(_SQLITE):
         return f"{_SQLITE}{Path(named.removeprefix(_SQLITE)).absolute()}"
@@ -53,19 +54,19 @@ def resolve_uri(uri: str | None) -> str:
 
 
 def without_credentials(uri: str) -> str:
-    """The address as it may be shown: no user name, no password, no query."""
+    """The address without user name, password and query, for messages."""
     user, at, _ = urlsplit(uri).netloc.rpartition("@")
     return uri.replace(user + at, "", 1).partition("?")[0]
 
 
 def prepare_sdk() -> None:
-    """Sets the SDK's own variables where they are unset; call before the first import of mlflow."""
+    """Sets defaults of the SDK's variables; call before the first import of mlflow."""
     for name, value in _SDK_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of a resolved address; a SQLite store is made where it is missing."""
+    """A client of a resolved address; creates a missing SQLite store."""
     prepare_sdk()
     from mlflow import MlflowClient
 
@@ -73,12 +74,12 @@ def connect(uri: str) -> "MlflowClient":
         return MlflowClient(tracking_uri=uri)
     with _store_lock(uri):
         client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)  # the first use makes the tables
+        client.search_experiments(max_results=1)  # the first use creates the tables
     return client
 
 
 def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
-    """The experiment's id; made, or brought back from the deleted, where need be."""
+    """The experiment's id; a missing one is created, a deleted one restored."""
     from mlflow.exceptions import MlflowException
 
     artifacts = None
@@ -88,7 +89,7 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
     if experiment is None:
         try:
             return client.create_experiment(name, artifact_location=artifacts)
-        except MlflowException:  # another process was first
+        except MlflowException:  # another process created it
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
@@ -98,30 +99,27 @@ def experiment_id(client: "MlflowClient", uri: str, name: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What lies at the bottom of one of MLflow's long-winded errors, in one line."""
+    """The innermost cause of an error of MLflow, in one line."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return f"{' '.join(str(error).split()) or type(error).__name__:.300}"
 
 
 @contextmanager
-def forgiving(uri: str, trouble: str, outlook: str = "") -> Iterator[None]:
-    """A context in which whatever ails the store at `uri` costs a line on stderr and no work.
-
-    The line says what `trouble` it is, why, and what comes of it.
-    """
+def warn_on_error(uri: str, problem: str, consequence: str = "") -> Iterator[None]:
+    """Logs any MLflow error to stderr and continues: `PROBLEM: reason; CONSEQUENCE`."""
     try:
         yield
-    except Exception as error:  # MLflow and what it stands on raise all kinds
-        end = outlook and f"; {outlook}"
+    except Exception as error:  # MLflow and its dependencies raise all kinds
+        end = consequence and f"; {consequence}"
         print(
-            f"mlflow at {without_credentials(uri)} {trouble}: {reason(error)}{end}", file=sys.stderr
+            f"mlflow at {without_credentials(uri)} {problem}: {reason(error)}{end}", file=sys.stderr
         )
 
 
 @contextmanager
 def _store_lock(uri: str) -> Iterator[None]:
-    # Processes that make the tables at the same time all fail; the lock dies with its holder.
+    # Processes that create the tables at the same time fail; the lock ends with its process.
     database = Path(uri.removeprefix(_SQLITE))
     database.parent.mkdir(parents=True, exist_ok=True)
     with locked(Path(f"{database}.lock"), WAIT):

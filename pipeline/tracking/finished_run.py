@@ -1,8 +1,13 @@
-"""The MLflow run of an exported model, for the stages that come after its training."""
+"""The MLflow run of an exported model, for the stages after its training, and its registration."""
 
+import hashlib
 import json
 import re
+import shutil
+import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -10,34 +15,42 @@ from pipeline.core.errors import UserError
 from pipeline.tracking.connection import (
     connect,
     experiment_id,
-    forgiving,
     resolve_uri,
+    warn_on_error,
 )
-from pipeline.tracking.generator_registry import register
-from pipeline.tracking.mirror import Mirror
-from pipeline.tracking.run_identity import (
+from pipeline.tracking.run_description import (
     DATASET_DIGEST_TAG,
     RUN_KEY_TAG,
     TOTAL_NIMG_TAG,
     DatasetInfo,
     RunDescription,
-    RunIdentity,
     flatten,
 )
+from pipeline.tracking.sync import RunSync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+_ROOT = Path(__file__).resolve().parents[2]
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
+# Packages that loading a snapshot does not import; each file would be another request.
+_NOT_SERVED = (
+    *("config", "data", "distributed", "evaluation", "tracking", "runs", "search", "reporting"),
+    "jobs",
+)
+_SNAPSHOT_TAG = "snapshot_sha256"
 
 T = TypeVar("T")
 
 
 class FinishedRun:
-    """Adds to a run what later stages found; a failure is one line on stderr, never more."""
+    """Logs the results of later stages to a run; MLflow errors are printed to stderr."""
 
     def __init__(
         self, model_dir: Path, uri: str | None, experiment: str, runs_dir: Path | None = None
     ) -> None:
-        """Use `open_run`. `uri` is a resolved address; with None nothing is tracked."""
+        """See `open_run`. `uri` is a resolved address; with None nothing is logged."""
         self._model_dir = model_dir
         self._config = _read_config(model_dir)
         self._uri = uri
@@ -70,11 +83,11 @@ class FinishedRun:
 
     @property
     def run_key(self) -> str:
-        """Of the run that made the model."""
+        """The key of the training run."""
         return str(self._config["run_key"])
 
     def log_series(self, points: Mapping[int, Mapping[str, float]]) -> None:
-        """Metrics of the run's snapshots, by nimg, as `series/<name>` there."""
+        """Metrics of the run's snapshots, by nimg, as `series/<name>`."""
 
         def log(client: "MlflowClient", run_id: str) -> None:
             for nimg, metrics in points.items():
@@ -85,7 +98,7 @@ class FinishedRun:
             self._with_run("the series", log)
 
     def log_report(self, page: Path, *, images: Mapping[str, Path] | None = None) -> None:
-        """The report's page under `report/`, and pictures of it at the model's nimg."""
+        """The report's page under `report/`, and its pictures at the model's nimg."""
         self._with_run(
             "the report",
             lambda client, run_id: self._log_files(client, run_id, "report", [page], images or {}),
@@ -94,20 +107,19 @@ class FinishedRun:
     def register_generator(self, snapshot: Path) -> str | None:
         """Registers a snapshot as a version of the model `<experiment>-<dataset>`.
 
-        Returns `models:/<name>/<version>`, which `mlflow.pyfunc.load_model` takes, or None if it
-        failed; see `generator_model` for input and output. One snapshot of one run is registered
-        once.
+        Returns `models:/<name>/<version>` for `mlflow.pyfunc.load_model`, or None if it failed;
+        `generator_model` has the input and output. A snapshot of a run is registered once.
         """
         name = re.sub(r"[/:'\"%]", "-", f"{self._experiment}-{self._config['dataset_name']}")
 
         def log(client: "MlflowClient", run_id: str) -> str:
-            return f"models:/{name}/{register(client, run_id, snapshot, name)}"
+            return f"models:/{name}/{_register(client, run_id, snapshot, name)}"
 
         return self._with_run("the generator", log)
 
     def _open(self, uri: str, runs_dir: Path | None) -> "tuple[MlflowClient, str]":
-        identity = self._trained_here(uri, runs_dir)
-        if identity is None:
+        sync = self._trained_here(uri, runs_dir)
+        if sync is None:
             client = connect(uri)
             found = client.search_runs(
                 [experiment_id(client, uri, self._experiment)],
@@ -120,25 +132,24 @@ class FinishedRun:
             )
             if found:
                 return client, found[0].info.run_id
-            identity = self._exported(uri)
-        identity.progress.outcome = identity.progress.outcome or "finished"
-        mirror = Mirror(identity)
-        connection = mirror.open()
-        mirror.send_records()  # what a server that was away has missed
-        mirror.send_end()
+            sync = self._exported(uri)
+        sync.progress.outcome = sync.progress.outcome or "finished"
+        connection = sync.open()
+        sync.send_records()  # what a dead server missed
+        sync.send_end()
         return connection
 
-    def _trained_here(self, uri: str, runs_dir: Path | None) -> RunIdentity | None:
+    def _trained_here(self, uri: str, runs_dir: Path | None) -> RunSync | None:
         folders = [] if runs_dir is None else sorted(runs_dir.glob("*/"))
         for folder in folders:
-            identity = RunIdentity.load(folder, uri, self._experiment, self._config["nimg"])
-            tags = {} if identity is None else identity.description.tags
+            sync = RunSync.load(folder, uri, self._experiment, self._config["nimg"])
+            tags = {} if sync is None else sync.description.tags
             if tags.get(RUN_KEY_TAG) == self._config["run_key"]:
-                return identity
+                return sync
         return None
 
-    def _exported(self, uri: str) -> RunIdentity:
-        # Trained elsewhere or without a tracker: the export holds all that a run is made of.
+    def _exported(self, uri: str) -> RunSync:
+        # Trained elsewhere or without a tracker: the export has everything that a run needs.
         config = self._config
         name, digest = config["dataset_name"], config["dataset_digest"]
         sections = {key: value for key, value in config.items() if isinstance(value, dict)}
@@ -149,7 +160,7 @@ class FinishedRun:
             tags={RUN_KEY_TAG: config["run_key"], DATASET_DIGEST_TAG: digest},
             dataset=DatasetInfo(name=name, digest=digest, source=name),
         )
-        return RunIdentity(self._model_dir, uri, self._experiment, description, keep=False)
+        return RunSync(self._model_dir, uri, self._experiment, description, keep=False)
 
     def _log_files(
         self,
@@ -174,7 +185,7 @@ class FinishedRun:
         return self._attempt(what, lambda: action(client, run_id))
 
     def _attempt(self, what: str, action: Callable[[], T]) -> T | None:
-        with forgiving(self._uri or "", f"did not take {what}"):
+        with warn_on_error(self._uri or "", f"did not take {what}"):
             return action()
         return None
 
@@ -187,10 +198,10 @@ def open_run(
     experiment: str,
     runs_dir: Path | None = None,
 ) -> FinishedRun:
-    """The run that made `model_dir`; with tracker `none`, one that keeps nothing.
+    """The run that trained `model_dir`; with tracker `none`, one that logs nothing.
 
-    It is looked for in `runs_dir`, then by its key in MLflow, and else made from what the folder
-    holds. Raises UserError for an address that is none and for a folder that is no model.
+    It is found in `runs_dir` or by its key in MLflow, or else created from the folder's content.
+    Raises UserError for an invalid address and for a folder without a model.
     """
     address = resolve_uri(uri) if tracker == "mlflow" else None
     return FinishedRun(model_dir, address, experiment, runs_dir)
@@ -209,3 +220,55 @@ def _read_config(model_dir: Path) -> dict[str, Any]:
             f"{path} is damaged ({error!r}); `dvc repro --force train` writes it anew"
         ) from None
     return config
+
+
+def _register(client: "MlflowClient", run_id: str, snapshot: Path, name: str) -> str:
+    """The version of model `name` with the snapshot, created if there is none."""
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    digest = hashlib.sha256(snapshot.read_bytes()).hexdigest()
+    for known in client.search_model_versions(f"name = '{name}'"):
+        if known.run_id == run_id and known.tags.get(_SNAPSHOT_TAG) == digest:
+            return str(known.version)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice of mlflow and pandas
+        packages = [_copy_package(package, Path(folder)) for package in ("models", "pipeline")]
+        model = Path(folder) / "generator"
+        # Models from code: nothing is pickled, and the file is what is loaded.
+        mlflow.pyfunc.save_model(
+            path=str(model),
+            python_model=str(Path(__file__).with_name("generator_model.py")),
+            artifacts={"generator": str(snapshot)},
+            code_paths=packages,
+            pip_requirements=[f"{p}=={version(p).partition('+')[0]}" for p in _REQUIREMENTS],
+            signature=_signature(),
+            input_example=pd.DataFrame({"label": [0, 1], "seed": [0, 1]}),
+        )
+        client.log_artifacts(run_id, str(model), "generator")
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{client.get_run(run_id).info.artifact_uri}/generator"
+    created = client.create_model_version(name, source, run_id, tags={_SNAPSHOT_TAG: digest})
+    return str(created.version)
+
+
+def _signature() -> "ModelSignature":
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(AnyType(), "label"), ColSpec(DataType.long, "seed")]),
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1), "images")]),
+    )
+
+
+def _copy_package(name: str, folder: Path) -> str:
+    ignored = shutil.ignore_patterns("__pycache__", *_NOT_SERVED)
+    return str(shutil.copytree(_ROOT / name, folder / "code" / name, ignore=ignored))

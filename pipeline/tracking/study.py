@@ -1,27 +1,30 @@
-"""A study in MLflow: one experiment, a run for each trial, and one for the study as a whole.
+"""Sends a study to MLflow: one experiment with a run for each trial and one for the study.
 
-The study's folder is the truth: whatever a server missed is sent by the next call for it. Trials
-are runs of their own and not children of one, for MLflow's table folds children away and its charts
-then show the parent alone.
+The study's folder is the source: the next call sends what a server missed. Trials are not child
+runs, because MLflow's table folds children away and its charts then show the parent only.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.tracking.connection import (
     connect,
     experiment_id,
-    forgiving,
     resolve_uri,
+    warn_on_error,
 )
 from pipeline.tracking.jsonl import STATS_NAME
-from pipeline.tracking.mirror import STATUSES, Mirror
-from pipeline.tracking.run_identity import RunIdentity
-from pipeline.tracking.study_runs import SEED_TAG, STUDY_TAG, TRIAL_TAG
-from pipeline.tracking.study_view import VIEW_TAG, view_address
+from pipeline.tracking.study_experiment import (
+    SEED_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    VIEW_TAG,
+    view_address,
+)
+from pipeline.tracking.sync import STATUSES, RunSync
 from pipeline.tracking.tracker import Outcome
 
 if TYPE_CHECKING:
@@ -33,39 +36,33 @@ ROLE_TAG = "role"
 IDENTITY_TAG = "study_identity"
 STUDY_ROLE = "study"
 PREFIX = "study/"
-"""Of the metrics that sum a trial or a study up."""
-
-TrialStatus = Literal["complete", "stopped", "failed", "unfinished"]
-_OUTCOMES: Mapping[TrialStatus, Outcome] = {
-    "complete": "finished",
-    "stopped": "preempted",
-    "failed": "failed",
-    "unfinished": "preempted",
-}
+"""Of the metrics that summarise a trial or a study."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSummary:
-    """One trial whose run is to be brought up to date."""
+    """The state of one trial."""
 
     id: str
     seed: int
-    status: TrialStatus
+    status: str
+    """The study's word for how far it is, such as `stopped`."""
+    outcome: Outcome
     nimg: int
-    """Real images seen at its newest report."""
+    """Real images seen at its last report."""
     value: float | None
     """The study's metric there."""
     run_dir: Path | None
-    """None for a trial that never began."""
+    """None for a trial that never started."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudySummary:
-    """What the study's own run says."""
+    """The content of the study's own run."""
 
     name: str
     identity: str
-    """Digest of what it is a study of: another study of this name has a run of its own."""
+    """Digest of the study's identity: another study of this name has a run of its own."""
     is_finished: bool
     num_over: int
     """Trials that are over: the step of the metrics."""
@@ -75,53 +72,53 @@ class StudySummary:
     metrics: Mapping[str, float]
     """Without prefix."""
     view: str
-    """What `study_view` gives."""
+    """From `study_view`."""
     files: Sequence[Path] = ()
     pictures: Sequence[Path] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synced:
-    """What MLflow holds of a study."""
+    """What MLflow has of a study."""
 
     run_ids: Mapping[str, str]
     """By trial, of those that have a run."""
     view: str | None
-    """Where the study is, after MLflow's address; None if it failed."""
+    """The path of its view, after MLflow's address; None if the sync failed."""
 
 
 def sync_study(
     summary: StudySummary, trials: Sequence[TrialSummary], *, uri: str | None, experiment: str
 ) -> Synced:
-    """Sends what MLflow lacks of a study whose processes have ended.
+    """Sends what MLflow lacks of a study whose processes have ended; repeated calls change nothing.
 
-    Each trial's records, its last value as `study/value`, and a status that is no longer RUNNING;
-    of the study its figures, files and pictures. Twice is as once. A store that fails costs a line
-    on stderr, no more; UserError for an address that is none.
+    Of each trial: its records, its last value as `study/value`, and its final status. Of the study:
+    its metrics, files and pictures. MLflow errors are printed to stderr. Raises UserError for an
+    invalid address.
     """
     address = resolve_uri(uri)
     run_ids: dict[str, str] = {}
-    identities = {trial.id: _identity(trial.run_dir, address, experiment) for trial in trials}
-    known = {id: identity.progress.run_id for id, identity in identities.items() if identity}
+    syncs = {trial.id: _load_sync(trial.run_dir, address, experiment) for trial in trials}
+    known = {id: sync.progress.run_id for id, sync in syncs.items() if sync}
     run_ids |= {id: run_id for id, run_id in known.items() if run_id is not None}
 
     view: str | None = None
-    outlook = "the next call for it sends what is missing"
-    with forgiving(address, "did not take all of the study", outlook):
+    consequence = "the next call for it sends what is missing"
+    with warn_on_error(address, "did not take all of the study", consequence):
         client = connect(address)
         id = experiment_id(client, address, experiment)
         runs = _runs(client, id)
         for trial in trials:
-            identity = identities[trial.id]
-            if identity is not None and not _is_told(runs, trial, identity):
-                run_ids[trial.id] = _send_trial(client, summary.name, trial, identity)
+            sync = syncs[trial.id]
+            if sync is not None and not _is_complete(runs, trial, sync):
+                run_ids[trial.id] = _send_trial(client, summary.name, trial, sync)
         _send_summary(client, id, summary)
         view = view_address(id)
     return Synced(run_ids=run_ids, view=view)
 
 
-def _identity(run_dir: Path | None, uri: str, experiment: str) -> RunIdentity | None:
-    """That of the run's newest length in this store and experiment."""
+def _load_sync(run_dir: Path | None, uri: str, experiment: str) -> RunSync | None:
+    """That of the run's greatest length in this store and experiment."""
     if run_dir is None:
         return None
     lengths = set()
@@ -130,11 +127,11 @@ def _identity(run_dir: Path | None, uri: str, experiment: str) -> RunIdentity | 
             content = json.loads(path.read_text(encoding="utf-8"))
             lengths.add(int(content["description"]["total_nimg"]))
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # torn: the run's next start makes it anew
+            continue  # damaged: the run's next start creates it again
     for length in sorted(lengths, reverse=True):
-        identity = RunIdentity.load(run_dir, uri, experiment, length)
-        if identity is not None:
-            return identity
+        sync = RunSync.load(run_dir, uri, experiment, length)
+        if sync is not None:
+            return sync
     return None
 
 
@@ -150,33 +147,29 @@ def _runs(client: "MlflowClient", experiment: str) -> "dict[str, Run]":
             return runs
 
 
-def _is_told(runs: "Mapping[str, Run]", trial: TrialSummary, identity: RunIdentity) -> bool:
-    """Whether MLflow holds all of a trial, its end included."""
-    progress = identity.progress
+def _is_complete(runs: "Mapping[str, Run]", trial: TrialSummary, sync: RunSync) -> bool:
+    """Whether MLflow has all of a trial, its end included."""
+    progress = sync.progress
     run = runs.get(progress.run_id or "")
     return (
         run is not None
         and progress.ended
-        and run.info.status == STATUSES[_OUTCOMES[trial.status]]
+        and run.info.status == STATUSES[trial.outcome]
         and run.data.tags.get(STATUS_TAG) == trial.status
         and run.data.tags.get(TRIAL_TAG) == trial.id
         and run.data.metrics.get(f"{PREFIX}kimg") == trial.nimg / 1000
-        and Mirror(identity).num_pending() == 0
+        and sync.num_unsent() == 0
     )
 
 
-def _send_trial(
-    client: "MlflowClient", study: str, trial: TrialSummary, identity: RunIdentity
-) -> str:
+def _send_trial(client: "MlflowClient", study: str, trial: TrialSummary, sync: RunSync) -> str:
     from mlflow.entities import Metric, RunTag
 
-    outcome = _OUTCOMES[trial.status]
-    if identity.progress.outcome != outcome:
-        identity.progress.outcome = outcome
-        identity.progress.ended = False
-    mirror = Mirror(identity)
-    _, run_id = mirror.open()
-    mirror.send_records()
+    if sync.progress.outcome != trial.outcome:
+        sync.progress.outcome = trial.outcome
+        sync.progress.ended = False
+    _, run_id = sync.open()
+    sync.send_records()
     tags = {
         STUDY_TAG: study,
         TRIAL_TAG: trial.id,
@@ -186,19 +179,19 @@ def _send_trial(
     values = {"kimg": trial.nimg / 1000}
     if trial.value is not None:
         values["value"] = trial.value
-    time_ms = round(1000 * _written_s(identity))
+    time_ms = round(1000 * _written_s(sync))
     client.log_batch(
         run_id,
         metrics=[Metric(f"{PREFIX}{k}", v, time_ms, trial.nimg) for k, v in values.items()],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
-    mirror.send_end()
+    sync.send_end()
     return run_id
 
 
-def _written_s(identity: RunIdentity) -> float:
-    """When the run's last record was written: of two equal points MLflow keeps one."""
-    return (identity.folder / STATS_NAME).stat().st_mtime
+def _written_s(sync: RunSync) -> float:
+    """When the run's last record was written: MLflow keeps one of two equal points."""
+    return (sync.folder / STATS_NAME).stat().st_mtime
 
 
 def _send_summary(client: "MlflowClient", experiment: str, summary: StudySummary) -> None:

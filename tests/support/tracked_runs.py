@@ -4,24 +4,22 @@ from PIL import Image
 
 from pipeline.tracking.connection import connect
 from pipeline.tracking.mlflow import MlflowTracker
-from pipeline.tracking.run_identity import DatasetInfo
+from pipeline.tracking.run_description import DatasetInfo, RunDescription, flatten
 
 DATASET = DatasetInfo(name="digits", digest="d1" * 32, source="data/shards")
 
 
 def start(run_dir, uri, *, run_key="k1", total_kimg=8, close_s=60.0):
     """A tracker as the train stage opens it."""
-    return MlflowTracker(
-        run_dir,
-        uri=uri,
-        experiment="sagan",
+    params = {"train": {"g_lr": 2e-4, "total_kimg": total_kimg}, "model": {"attention": [16]}}
+    description = RunDescription(
         run_name=f"digits-{run_key}",
         total_nimg=total_kimg * 1000,
-        params={"train": {"g_lr": 2e-4, "total_kimg": total_kimg}, "model": {"attention": [16]}},
+        params=flatten(params),
         tags={"run_key": run_key, "git_commit": "c0ffee"},
         dataset=DATASET,
-        close_s=close_s,
     )
+    return MlflowTracker(run_dir, description, uri=uri, experiment="sagan", close_s=close_s)
 
 
 def report(tracker, run_dir, nimgs):

@@ -8,18 +8,21 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.tracking.connection import reason, resolve_uri, without_credentials
-from pipeline.tracking.run_identity import flatten
+from pipeline.tracking.run_description import flatten
 from tests.support.processes import environment
 
 PROGRAM = """
 import sys
 from pathlib import Path
 from pipeline.tracking.mlflow import MlflowTracker
+from pipeline.tracking.run_description import RunDescription
 
 name = sys.argv[1]
+description = RunDescription(
+    run_name=name, total_nimg=20, params={"name": name}, tags={"run_key": name}, dataset=None
+)
 tracker = MlflowTracker(
-    Path("runs") / name, uri=None, experiment="sagan", run_name=name, total_nimg=20,
-    params={"name": name}, tags={"run_key": name}, close_s=60,
+    Path("runs") / name, description, uri=None, experiment="sagan", close_s=60
 )
 for nimg in range(1, 21):
     tracker.log({"loss/d": float(nimg)}, nimg, 0.0)

@@ -1,4 +1,4 @@
-"""The mirror over a real server that is killed, away or silent."""
+"""The sync to a real server that is killed, absent or silent."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ def wait_for(condition, seconds=30):
 
 def sent_nimg(run_dir):
     (path,) = run_dir.glob("mlflow-*.json")
-    return json.loads(path.read_text())["progress"]["image_nimg"].get("samples")
+    return json.loads(path.read_text())["progress"]["sent_nimg"].get("image/samples")
 
 
 def test_server_killed_in_the_middle_misses_nothing(tmp_path, server, capfd):

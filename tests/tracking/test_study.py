@@ -6,8 +6,14 @@ import pytest
 
 from pipeline.tracking.connection import connect
 from pipeline.tracking.study import StudySummary, TrialSummary, sync_study
-from pipeline.tracking.study_runs import prepare_experiment, retire_trials, run_id_of
-from pipeline.tracking.study_view import VIEW_TAG, study_view, view_address
+from pipeline.tracking.study_experiment import (
+    VIEW_TAG,
+    prepare_experiment,
+    retire_trials,
+    run_id_of,
+    study_view,
+    view_address,
+)
 from tests.support.tracked_runs import points, report, start
 
 pytestmark = pytest.mark.filterwarnings(
@@ -36,7 +42,13 @@ def summary(folder, **changes):
 
 def trial(number, folder, status, nimg, value):
     return TrialSummary(
-        id=f"00{number}-s0", seed=0, status=status, nimg=nimg, value=value, run_dir=folder
+        id=f"00{number}-s0",
+        seed=0,
+        status=status,
+        outcome={"complete": "finished", "failed": "failed"}.get(status, "preempted"),
+        nimg=nimg,
+        value=value,
+        run_dir=folder,
     )
 
 
