@@ -99,8 +99,12 @@ def test_lost_worker_and_lost_node(make_project, undisturbed, joined_alone):
     peers[0].kill()
     count = len(project.events("report"))
     project.wait_for(lambda: len(project.events("report")) > count + 1)
-    below = psutil.Process(node.pid).children(recursive=True)
-    assert trial_processes(below, "ResourceTrainable") or trial_processes(below, "_peer")
+
+    def is_training_there():
+        below = psutil.Process(node.pid).children(recursive=True)
+        return trial_processes(below, "ResourceTrainable") or trial_processes(below, "_peer")
+
+    project.wait_for(is_training_there)
     kill_tree(node)
     code, output = end(process)
     assert code == 0, output
