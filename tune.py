@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-try:  # this file may lie anywhere: a cluster has it in the home folder
+try:  # this file may be outside of the project: a cluster has it in the home folder
     from pipeline.config.overrides import read_assignment
     from pipeline.config.params import describe
     from pipeline.config.search import SearchSection, SmokeSection, StudySection
@@ -24,7 +24,7 @@ except ModuleNotFoundError as missing:
     )
     sys.exit(2)
 
-_REHEARSED = "ttur"
+_SMOKE_STUDY = "ttur"
 
 
 def main() -> None:
@@ -40,46 +40,46 @@ def _parse() -> tuple[Command, Path | None, Callable[[Command], None]]:
         epilog="keys of params.yaml\n\n" + describe(SearchSection, StudySection, SmokeSection),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--study", help=f"name of a study; with --smoke by default {_REHEARSED}")
+    parser.add_argument("--study", help=f"name of a study; default with --smoke: {_SMOKE_STUDY}")
     parser.add_argument("--num-trials", type=int, metavar="N", help="configurations to try")
     parser.add_argument("--max-kimg", type=float, metavar="K", help="length of a trial")
-    parser.add_argument("--seeds", metavar="0,1", help="each configuration with each of these")
+    parser.add_argument("--seeds", metavar="0,1", help="seeds of each configuration")
     parser.add_argument(
-        "--smoke", action="store_true", help="a small rehearsal on the digits, minutes on two cores"
+        "--smoke", action="store_true", help="a small version on the digits, minutes on two cores"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print trials and cost, train nothing"
+        "--dry-run", action="store_true", help="print trials and cost without training"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue with all settings as the study began with"
+        "--resume",
+        action="store_true",
+        help="continue with the settings that the study started with",
     )
     parser.add_argument(
         "--apply", action="store_true", help="write the best configuration to params.yaml"
     )
-    parser.add_argument(
-        "--restart", action="store_true", help="delete the study's results and begin anew"
-    )
+    parser.add_argument("--restart", action="store_true", help="discard the study first")
     parser.add_argument(
         *("-S", "--set"),
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a value in place of params.yaml's, such as -S train.batch=32",
+        help="override a value of params.yaml, such as -S train.batch=32",
     )
     parser.add_argument("--project", type=Path, help="folder of params.yaml and data")
     parser.add_argument("--shards", help="the shards; default data/shards")
     parser.add_argument("--reference", help="the reference statistics; default data/reference")
     arguments = parser.parse_args()
-    name = arguments.study or (_REHEARSED if arguments.smoke else None)
+    name = arguments.study or (_SMOKE_STUDY if arguments.smoke else None)
     if name is None:
-        parser.error("--study is missing; `search.studies` of params.yaml has them")
+        parser.error("--study is missing; its names are the keys of search.studies in params.yaml")
     settings = ("num_trials", "max_kimg", "seeds", "set", "shards", "reference", "restart")
     given = [key for key in settings if getattr(arguments, key)]
     if arguments.resume and given:
         option = f"--{given[0].replace('_', '-')}"
         parser.error(
-            f"--resume takes all settings from the study's folder; leave {option} out, or give the "
-            "study's own command without --resume: that goes on too, and takes a new --num-trials"
+            f"--resume takes all settings from the study's folder; leave {option} out, or run the "
+            "study's own command without --resume, which continues it too and accepts --num-trials"
         )
     request = Request(
         study=name,

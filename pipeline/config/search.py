@@ -27,13 +27,13 @@ class Range(Section):
     """The values of one key: exactly one of these."""
 
     loguniform: list[Float] | None = Field(
-        None, min_length=2, max_length=2, description="bounds between which the logarithm is even"
+        None, min_length=2, max_length=2, description="bounds of a log-uniform range"
     )
     uniform: list[Float] | None = Field(
-        None, min_length=2, max_length=2, description="bounds between which the value is even"
+        None, min_length=2, max_length=2, description="bounds of a uniform range"
     )
     choice: list[Any] | None = Field(None, min_length=1, description="values to choose from")
-    grid: list[Any] | None = Field(None, min_length=1, description="values to go through, all")
+    grid: list[Any] | None = Field(None, min_length=1, description="values that are all tried")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -53,13 +53,13 @@ class Range(Section):
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """The two ends of a continuous range; None for values to choose from."""
+        """The two ends of a continuous range; None for discrete values."""
         ends = self.loguniform or self.uniform
         return None if ends is None else (ends[0], ends[1])
 
     @property
     def values(self) -> list[Any]:
-        """The values to choose from; none for a continuous range."""
+        """The discrete values; none for a continuous range."""
         return self.choice or self.grid or []
 
 
@@ -175,12 +175,12 @@ class SearchSection(Section):
 
 
 def change_study(name: str, section: StudySection, changes: Mapping[str, Any]) -> StudySection:
-    """The section with other values; raises UserError for what is not valid."""
+    """The section with changes; raises UserError for invalid values."""
     return parse_study(name, {**section.model_dump(), **changes})
 
 
 def parse_study(name: str, content: Mapping[str, Any]) -> StudySection:
-    """The section that JSON values say; raises UserError for what is not valid."""
+    """The section from JSON values; raises UserError for invalid ones."""
     try:
         section = StudySection.model_validate(content)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What a study costs before it is begun: images, hours, disk."""
+"""Estimate of a study's cost: images, device hours, disk."""
 
 import json
 import math
@@ -31,15 +31,15 @@ _FLOAT_BYTES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """An estimate; with a scheduler that stops trials early an upper bound."""
+    """An estimate, an upper bound with a scheduler that stops trials early."""
 
     num_runs: int
     images: float
-    """Real images that all runs see."""
+    """Real images over all runs."""
     images_per_s: float
     """Of one trial."""
     speed_source: str
-    """Where that is from."""
+    """How `images_per_s` was obtained."""
     device: str
     workers_per_trial: int
     run_bytes: int
@@ -47,11 +47,11 @@ class Cost:
 
     @property
     def device_hours(self) -> float:
-        """Hours of one process's device, over all processes."""
+        """Hours of the devices, summed over processes."""
         return self.images / self.images_per_s / 3600 * self.workers_per_trial
 
     def describe(self) -> str:
-        """Two lines for a person."""
+        """The estimate as two lines of text."""
         kind = "GPU" if self.device.startswith("cuda") else "CPU process"
         return (
             f"{self.num_runs} runs, {self.images / 1e6:.4g} M images, {self.device_hours:.3g} "
@@ -62,7 +62,7 @@ class Cost:
 
 
 def estimate(study: Study, dataset: Dataset, example: Config) -> Cost:
-    """The cost of a whole study, by the configuration `example` of it."""
+    """The cost of a whole study, estimated from one configuration, `example`."""
     section = study.section
     params = study.trial_params(example, section.seeds[0])
     settings = train_settings(params, dataset.manifest)
@@ -83,7 +83,7 @@ def estimate(study: Study, dataset: Dataset, example: Config) -> Cost:
 def _speed(
     params: Params, settings: TrainSettings, dataset: Dataset, device: str
 ) -> tuple[float, str]:
-    """Images a second, from the newest run of the same networks and batch, else measured now."""
+    """Images per second of the newest run with the same networks and batch, else measured now."""
     runs = sorted(
         Path(params.runtime.runs_dir).glob(f"*/{STATS_NAME}"),
         key=lambda path: path.stat().st_mtime,
@@ -100,7 +100,7 @@ def _speed(
     started = time.perf_counter()
     train(short, dataset.train, runtime)
     speed = _MEASURED_STEPS * settings.batch / (time.perf_counter() - started)
-    return speed, f"measured now over {_MEASURED_STEPS} steps, no run of the like in runs_dir"
+    return speed, f"measured now over {_MEASURED_STEPS} steps, no such run in runs_dir"
 
 
 def _is_like(path: Path, settings: TrainSettings) -> bool:
@@ -119,7 +119,7 @@ def _is_like(path: Path, settings: TrainSettings) -> bool:
 
 
 def _run_bytes(params: Params, settings: TrainSettings) -> int:
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # shapes only
         g = _bytes(Generator(settings.generator))
         d = _bytes(Discriminator(settings.discriminator))
     checkpoint = 3 * (g + d) + g  # weights and Adam's two moments, and the average

@@ -15,19 +15,19 @@ from pipeline.storage.atomic import write_text
 
 PATCH_NAME = "best.patch.yaml"
 _SECTIONS = ("data", "model", "train")
-# A study sets these for itself, whatever params.yaml has.
+# A study has keys of its own for these.
 _OWN = ("train.seed", "train.total_kimg", "train.eval_kimg")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """What a study would have `params.yaml` say."""
+    """The values of a study for `params.yaml`."""
 
     study: str
     values: Mapping[str, Any]
-    """By dotted keys: the best configuration, and what the study sets for all of its trials."""
+    """By dotted keys: the best configuration, and the study's `params` for all trials."""
     base: Mapping[str, Any]
-    """The sections that decide a training as the study's trials shared them, by dotted keys."""
+    """The values of `data`, `model` and `train` that all trials shared, by dotted keys."""
     varied: tuple[str, ...]
     """Keys that the study searched over."""
 
@@ -55,20 +55,20 @@ class Recommendation:
 
 
 def recommendation(folder: Path) -> Recommendation:
-    """Raises UserError for a folder that is no study, and for one without a finished trial."""
+    """Raises UserError for a folder without a study, and for one without a finished trial."""
     best = study_results(folder).best
     if best is None:
         raise UserError(
-            f"{folder} has no trial that was trained to its end with a value, so nothing to "
-            "apply; let the study run on"
+            f"{folder} has no trial that was trained to its end with a value to apply; continue "
+            "the study"
         )
     return recommended(read_study(folder), best)
 
 
 def recommended(described: Mapping[str, Any], best: ConfigResult) -> Recommendation:
-    """From `study.json` and the best configuration; a rehearsal's small networks are its own."""
-    is_rehearsal = described.get("request", {}).get("smoke", False)
-    shared = {} if is_rehearsal else described["section"]["params"]
+    """From `study.json` and the best configuration; without the small networks of `--smoke`."""
+    is_smoke = described.get("request", {}).get("smoke", False)
+    shared = {} if is_smoke else described["section"]["params"]
     own = {key: value for key, value in shared.items() if key.partition(".")[0] in _SECTIONS}
     base = described["identity"]["params"]
     return Recommendation(
@@ -82,9 +82,9 @@ def recommended(described: Mapping[str, Any], best: ConfigResult) -> Recommendat
 def apply_to(path: Path, found: Recommendation) -> list[str]:
     """Writes the values to `params.yaml` atomically; its comments and layout stay.
 
-    Returns what differs otherwise from how the trials were trained, a sentence each. Raises
-    UserError, with the file as it was, where a searched key was changed by hand since the study
-    began, and where the values do not go together with what else the file says.
+    Returns the other differences from the trials' settings, one sentence each. Raises UserError and
+    leaves the file unchanged if a searched key was edited since the study began, or if the values
+    contradict other keys of the file.
     """
     current = load_params(path).model_dump()
     conflicts = [

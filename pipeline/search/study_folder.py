@@ -18,7 +18,7 @@ STUDY_NAME = "study.json"
 _LOCK_NAME = "lock"
 _CODE = "code_digest"
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-_ROOM_CURE = "free some, then run the same command to go on"
+_FULL_CURE = "free some, then run the same command to go on"
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def open_study_folder(
     is full.
     """
     discarded: list[Event] = []
-    with explain_full_folder(folder, _ROOM_CURE), _held(folder):
+    with explain_full_folder(folder, _FULL_CURE), _held(folder):
         if restart:
             discarded = _readable(folder / JOURNAL_NAME)
             for name in (STUDY_NAME, JOURNAL_NAME):
@@ -41,7 +41,9 @@ def open_study_folder(
         elif (folder / STUDY_NAME).exists():
             _check_same(folder, read_study(folder)["identity"], description["identity"])
         elif (folder / JOURNAL_NAME).exists():
-            raise UserError(f"{folder} has lost its {STUDY_NAME}; --restart starts it afresh")
+            raise UserError(
+                f"{folder} has no {STUDY_NAME} any more; --restart starts the study afresh"
+            )
         write_json(folder / STUDY_NAME, description)
         yield discarded
 
@@ -66,7 +68,7 @@ def _make(folder: Path) -> None:
         if error.errno not in _UNWRITABLE:
             raise
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}; mend that, or name another project "
+            f"{folder} cannot be written: {error.strerror}; fix that, or name another project "
             "folder with --project"
         ) from error
 
@@ -82,7 +84,7 @@ def read_study(folder: Path) -> dict[str, Any]:
         options = "" if name == folder.name else " --smoke"
         raise UserError(
             f"{path} does not exist: there is no such study yet; `python tune.py --study "
-            f"{name}{options}` begins it"
+            f"{name}{options}` starts it"
         ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; --restart starts the study afresh") from None
@@ -103,12 +105,12 @@ def _check_same(folder: Path, stored: Mapping[str, Any], expected: Mapping[str, 
     if old != new:
         lines = difflib.unified_diff(old, new, "there", "here", n=0, lineterm="")
         raise UserError(
-            f"{folder} holds another study of this name; --restart forgets it, or --resume goes on "
-            "with it as it was. The difference:\n" + "\n".join(lines)
+            f"{folder} holds another study of this name; --restart discards it, or --resume "
+            "continues it as it was. The difference:\n" + "\n".join(lines)
         )
     if old_code != new_code:
         raise UserError(
             f"{folder} holds trials of other training code ({old_code:.12}, here {new_code:.12}), "
-            "which later ones would not compare with; go back to that code, or begin anew with "
-            "--restart"
+            "with which new trials are not comparable; check out that code, or start the study "
+            "afresh with --restart"
         )

@@ -1,7 +1,7 @@
-"""The generator as MLflow's registry serves it; run by MLflow, from the files of a version.
+"""The generator as a model of MLflow's registry; MLflow runs this file from a version's files.
 
-Input: a table with the columns `label` (class name, or index where no class is named so) and
-`seed`. Output: uint8 images (N, H, W, C), C 1 or 3; a row depends on nothing but its two values.
+Input: a table with the columns `label` (class name, or else class index) and `seed`. Output: uint8
+images (N, H, W, C), C 1 or 3; each is a function of its row.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ _BATCH = 256
 
 
 class GeneratorModel(PythonModel):
-    """Samples from the snapshot that its version holds."""
+    """Samples from the version's snapshot."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Opens the snapshot."""
@@ -32,7 +32,7 @@ class GeneratorModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """See the module; raises UserError for a label that is no class."""
+        """See the module; raises UserError for an unknown label."""
         y = torch.tensor([self._label(label) for label in model_input["label"]], dtype=torch.long)
         z = torch.stack([_latent(int(seed), self.G.z_dim) for seed in model_input["seed"]])
         images = [

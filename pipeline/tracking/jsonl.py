@@ -1,4 +1,4 @@
-"""`stats.jsonl`: the append-only record of a run, and how to read it back."""
+"""`stats.jsonl`, the append-only record of a run: writing and reading."""
 
 import json
 import math
@@ -16,7 +16,7 @@ STATS_NAME = "stats.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsRecord:
-    """The metrics of one status."""
+    """The metrics of one status report."""
 
     nimg: int
     """Real images seen by D since the start."""
@@ -25,17 +25,17 @@ class MetricsRecord:
     time: float
     """When it was written, seconds since the epoch."""
     metrics: dict[str, float]
-    """Values by name; one that was not finite is nan."""
+    """Values by name; those that were not finite are nan."""
 
     def to_line(self) -> str:
-        """The line of `stats.jsonl` that reads back as this record."""
+        """The record as a line of `stats.jsonl`."""
         return _line(
             "metrics",
             self.nimg,
             self.time,
             elapsed_s=round(self.elapsed_s, 3),
             metrics={
-                # JSON knows no nan.
+                # JSON has no nan.
                 name: value if math.isfinite(value) else None
                 for name, value in self.metrics.items()
             },
@@ -44,25 +44,25 @@ class MetricsRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """One picture of the run."""
+    """One image of the run."""
 
     nimg: int
     name: str
     time: float
     """When it was written, seconds since the epoch."""
     path: str
-    """Relative to the folder of `stats.jsonl` where the file lies in it."""
+    """Relative to the folder of `stats.jsonl` if the file is in it."""
 
     def to_line(self) -> str:
-        """The line of `stats.jsonl` that reads back as this record."""
+        """The record as a line of `stats.jsonl`."""
         return _line("image", self.nimg, self.time, name=self.name, path=self.path)
 
 
 class JsonlTracker(Tracker):
     """Appends each status to `run_dir/stats.jsonl`.
 
-    A run that went back to a checkpoint writes records of the same nimg again; readers keep the
-    last. A line that a killed process left torn is cut off first.
+    A run that resumes from a checkpoint repeats records of the same nimg; readers keep the last. A
+    torn last line, which a killed process may have left, is cut off first.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -122,7 +122,7 @@ def read_stats(
 ) -> tuple[list[MetricsRecord], list[ImageRecord]]:
     """The records up to and including a nimg, sorted by it, the last one of each nimg and name.
 
-    A torn last line is passed over; a file that is missing or malformed is a UserError.
+    A torn last line is skipped. Raises UserError for a missing or malformed file.
     """
     try:
         content = path.read_bytes()

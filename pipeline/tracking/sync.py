@@ -32,11 +32,11 @@ _MAX_PARAMS = 100
 _MAX_PARAM_LENGTH = 6000
 _MAX_DATASET_DIGEST = 36
 
-_METRICS = "metrics"  # key of `Progress.sent_nimg`
+_METRICS = "metrics"  # key of `SyncProgress.sent_nimg`
 
 
 @dataclass(kw_only=True)
-class Progress:
+class SyncProgress:
     """What the MLflow run has of the run folder."""
 
     run_id: str | None = None
@@ -70,7 +70,7 @@ class RunSync:
         self.folder = folder
         self.uri = uri
         self.description = description
-        self.progress = Progress()
+        self.progress = SyncProgress()
         self._experiment = experiment
         self._keep = keep
         self._lock = threading.Lock()
@@ -89,8 +89,8 @@ class RunSync:
                 dataset=None if dataset is None else DatasetInfo(**dataset),
             )
             sync = cls(folder, uri, experiment, description)
-            known = {f.name for f in fields(Progress)}
-            sync.progress = Progress(
+            known = {f.name for f in fields(SyncProgress)}
+            sync.progress = SyncProgress(
                 **{key: value for key, value in content["progress"].items() if key in known}
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""tune.py up to where Ray would start."""
+"""The commands of tune.py without Ray: dry runs, mistakes and cost."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def _run(script, cwd, *arguments):
 
 
 def test_a_dry_run_from_anywhere_shows_trials_and_their_cost(project, tmp_path):
-    script = tmp_path / "tune.py"  # where `ray submit` puts it, beside nothing of the project
+    script = tmp_path / "tune.py"  # outside of the project, as `ray submit` copies it
     shutil.copyfile(ROOT / "tune.py", script)
     arguments = ["--project", project, "--study", "attention", "--dry-run", "--seeds", "0,1"]
     small = [f"{key}={value}" for key, value in SMALL.items()]
@@ -68,10 +68,10 @@ def test_a_dry_run_from_anywhere_shows_trials_and_their_cost(project, tmp_path):
         (["--study", "ttur", "-S", "train.batch"], "must be key=value, such as"),
         (["--study", "ttur", "-S", "trian.batch=3"], "unknown key `trian`; the nearest valid key"),
         (["--study", "ttur", "--resume"], "there is no such study yet; `python tune.py --study t"),
-        (["--smoke", "--apply"], "no such study yet; `python tune.py --study ttur --smoke` begins"),
+        (["--smoke", "--apply"], "no such study yet; `python tune.py --study ttur --smoke` starts"),
         (
             ["--study", "ttur", "--shards", "elsewhere"],
-            "elsewhere does not exist; `dvc repro reference` makes data/shards and what metrics",
+            "elsewhere does not exist; `dvc repro reference` makes data/shards and the",
         ),
         (["--study", "ttur", "--resume", "--seeds", "1"], "leave --seeds out"),
         (["--study", "ttur", "--seeds", "one"], "must be whole numbers"),
@@ -117,7 +117,7 @@ def test_cost_of_a_study(digits_shards, tmp_path):
     assert cost.run_bytes > 0
 
 
-def test_values_in_place_of_others():
+def test_set_replaces_values():
     assert read_assignment("train.g_lr=1.0e-4") == ("train.g_lr", 1e-4)
     assert read_assignment("model.g_attention=[8, 16]") == ("model.g_attention", [8, 16])
     content = {"train": {"batch": 1, "seed": 2}}

@@ -1,4 +1,4 @@
-"""What follows from a study's journal: patch, outcomes for DVC, tune.py --apply."""
+"""The outputs of a study: patch, metrics for DVC, tune.py --apply."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def untracked(folder):
     return folder
 
 
-def test_present_writes_all_and_twice_the_same(tmp_path):
+def test_outputs_are_written_twice_the_same(tmp_path):
     folder = untracked(write_ttur(tmp_path / "studies" / "ttur"))
     write_outputs(folder)
     first = {p: p.read_bytes() for p in sorted(folder.parent.rglob("*")) if p.is_file()}
@@ -55,7 +55,7 @@ def test_present_writes_all_and_twice_the_same(tmp_path):
     assert patch == {"train": {"g_lr": 4.5e-4, "d_lr": 1.8e-3}}
 
 
-def test_apply_changes_the_values_alone(tmp_path, params):
+def test_apply_changes_only_the_values(tmp_path, params):
     found = recommendation(write_ttur(tmp_path / "ttur"))
     assert apply_to(params, found) == []
     assert params.read_text() == PARAMS.replace("null   # of G", "0.00045  # of G").replace(
@@ -76,7 +76,7 @@ def test_apply_refuses_what_was_changed_since_the_study_began(tmp_path, params):
     assert params.read_bytes() == before
 
 
-def test_apply_refuses_a_system_that_other_keys_contradict(tmp_path, params):
+def test_apply_refuses_values_that_other_keys_contradict(tmp_path, params):
     text = PARAMS.replace("# by name\n", "# by name\n  g_attention: [16]\n")
     params.write_text(text)
     folder = write_attention(tmp_path / "attention", {"no-attention": 1.0, "sagan-feat16": 2.0})
@@ -85,20 +85,20 @@ def test_apply_refuses_a_system_that_other_keys_contradict(tmp_path, params):
     assert params.read_text() == text
 
 
-def test_apply_says_how_else_the_trials_differed(tmp_path, params):
+def test_apply_prints_other_differences(tmp_path, params):
     params.write_text(PARAMS.replace("batch: 64", "batch: 32"))
     (note,) = apply_to(params, recommendation(write_ttur(tmp_path / "ttur")))
     assert note == f"the trials had train.batch = 64, {params} has 32"
 
 
-def test_no_finished_trial_leaves_nothing_to_apply(tmp_path):
+def test_apply_needs_a_finished_trial(tmp_path):
     config = {"train.g_lr": 1e-4, "train.d_lr": 1e-4}
     folder = write_study(tmp_path / "ttur", [(config, 0, "stopped", falling(9.0, 2))])
     with pytest.raises(UserError, match="no trial that was trained to its end"):
         recommendation(folder)
 
 
-def test_what_a_study_sets_for_all_is_recommended_and_a_rehearsal_s_is_not(tmp_path):
+def test_params_of_a_study_are_recommended_and_those_of_smoke_are_not(tmp_path):
     shared = {"train.g_lr_halflife_kimg": None}
     folder = write_ttur(tmp_path / "a", params=shared)
     assert "-S train.g_lr_halflife_kimg=null " in recommendation(folder).exp_run

@@ -1,4 +1,4 @@
-"""ASHA's rungs, and that they outlive the process that holds them."""
+"""ASHA's decisions, which are the same after the driver was killed."""
 
 import random
 
@@ -10,7 +10,7 @@ from tests.support.studies import study, trial_events
 
 
 class _RaysTrial:
-    """As much of Ray's trial as schedulers look at; its own id is new in each driver."""
+    """The attributes of Ray's trial that schedulers read; its id differs in each driver."""
 
     def __init__(self, id):
         self.config = {"trial": {"id": id}}
@@ -35,7 +35,7 @@ def _begin(scheduler, recorder, count, first=0):
     return trials
 
 
-def test_one_in_three_goes_on(tmp_path):
+def test_one_in_three_continues(tmp_path):
     small = study(grace_kimg=1.0, reduction_factor=3)
     recorder = _recorder(small, tmp_path / "journal.jsonl")
     scheduler = JournaledASHA(recorder, [])
@@ -77,7 +77,7 @@ def test_a_trial_at_the_end_is_not_stopped(tmp_path):
     assert decisions == [TrialScheduler.CONTINUE] * 4
 
 
-def test_a_value_that_is_no_number_is_the_worst(tmp_path):
+def test_a_value_that_is_not_finite_is_the_worst(tmp_path):
     for mode in ("min", "max"):
         recorder = _recorder(study(mode=mode), tmp_path / f"{mode}.jsonl")
         scheduler = JournaledASHA(recorder, [])
@@ -124,7 +124,7 @@ def test_rungs_are_the_same_after_the_driver_was_killed(tmp_path):
         assert run(tmp_path / f"{killed_after}.jsonl", killed_after) == whole
 
 
-def test_a_trial_that_was_told_to_stop_and_killed_first_is_told_again(tmp_path):
+def test_a_trial_that_was_killed_before_its_stop_is_stopped_again(tmp_path):
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     for index, value in enumerate((1.0, 2.0)):

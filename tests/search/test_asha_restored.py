@@ -1,7 +1,7 @@
-"""ASHA over drivers that are killed, with a searcher whose draws depend on no result.
+"""ASHA over drivers that are killed, with a searcher whose draws do not depend on results.
 
-One trial at a time reports in an order that no clock decides, so all is as if undisturbed. Several
-at a time race for the rungs; then what stays the same is that each is judged by all reports before.
+One trial at a time reports in a fixed order, so the results equal those without a kill. Several at
+a time race for the rungs; then each is still compared with all reports before its own.
 """
 
 import os
@@ -34,7 +34,7 @@ def _replayed(project, tmp_path):
     trials = recorder.history.trials.values()
     scheduler = JournaledASHA(recorder, events)
     behind = set()
-    for trial in trials:  # one that is behind is told so whatever it repeats
+    for trial in trials:  # repeated reports do not change the decision
         first = {"id": trial.id, "kimg": trial.reports[0].kimg, "value": trial.reports[0].value}
         rays = SimpleNamespace(config={"trial": {"id": trial.id}}, trial_id=trial.id)
         if scheduler.on_trial_result(None, rays, first) == TrialScheduler.STOP:
@@ -61,7 +61,7 @@ def one_at_a_time(make_project):
     return [make_project(name, **HALVING, max_concurrent=1) for name in ("whole", "killed")]
 
 
-def test_one_trial_at_a_time_is_as_if_undisturbed(one_at_a_time, joined, tmp_path):
+def test_one_trial_at_a_time_gives_the_results_without_a_kill(one_at_a_time, joined, tmp_path):
     whole, killed = one_at_a_time
     whole.finish()
     _kill(killed, lambda: len(killed.events("end")) > 1)
@@ -76,7 +76,7 @@ def test_one_trial_at_a_time_is_as_if_undisturbed(one_at_a_time, joined, tmp_pat
 
 
 @pytest.mark.slow
-def test_trials_at_a_time_are_judged_by_all_before_them(make_project, joined, tmp_path):
+def test_concurrent_trials_are_compared_with_all_reports_before(make_project, joined, tmp_path):
     project = make_project("several", **HALVING)
     _kill(project, lambda: project.events("end"))
     written = _written(project)

@@ -1,6 +1,8 @@
-"""How many trials a cluster holds."""
+"""How many trials fit a cluster."""
 
 import pytest
+import ray
+from ray._private.state import state as ray_state
 
 from pipeline.core.errors import UserError
 from pipeline.search.driver import bundle_of, trials_that_fit
@@ -25,7 +27,7 @@ def test_trials_at_a_time(workers, resources, expected):
     assert trials_that_fit(small, NODES, None) == expected
 
 
-def test_more_workers_than_there_ever_will_be():
+def test_more_workers_than_ever_fit():
     small = section(workers_per_trial=3, resources_per_worker={"CPU": 2, "GPU": 1})
     with pytest.raises(UserError) as caught:
         trials_that_fit(small, NODES, None)
@@ -49,6 +51,14 @@ def test_an_autoscaler_may_add_nodes():
         ({"GPU": 1.5}, r"GPU = 1\.5 is neither a part of one nor a whole number"),
     ],
 )
-def test_resources_that_ray_refuses(resources, sentence):
+def test_invalid_resources(resources, sentence):
     with pytest.raises(UserError, match=sentence):
         bundle_of(section(resources_per_worker=resources))
+
+
+def test_ray_still_says_how_large_a_cluster_may_become():
+    """Private, and without it no study fits an autoscaling cluster that is still small."""
+    assert callable(getattr(ray_state, "get_max_resources_from_cluster_config", None)), (
+        f"Ray {ray.__version__} has no get_max_resources_from_cluster_config: see "
+        "trials_at_a_time in pipeline/search/driver.py"
+    )

@@ -1,4 +1,4 @@
-"""Studies that find no room: in their run folders, and in the folder of the study itself."""
+"""Studies on full disks: of the run folders, and of the study's own folder."""
 
 import subprocess
 
@@ -24,7 +24,7 @@ def _assert_complete(project):
 
 
 @pytest.mark.slow
-def test_trials_that_found_no_room_go_on_when_there_is_some(make_project, joined, mount_disk):
+def test_trials_on_a_full_disk_continue_when_there_is_space(make_project, joined, mount_disk):
     project = make_project("runs", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
     mount_disk(project.folder / "runs", "900k")
     code, output = end(project.start())
@@ -40,7 +40,7 @@ def test_trials_that_found_no_room_go_on_when_there_is_some(make_project, joined
     _assert_complete(project)
 
 
-def test_a_study_without_room_for_its_journal_goes_on_too(make_project, joined, mount_disk):
+def test_a_study_without_space_for_its_journal_continues(make_project, joined, mount_disk):
     project = make_project("study", space={"train.g_lr": {"grid": [1e-4, 4e-4]}})
     mount_disk(project.folder / "reports", "32k")
     code, output = end(project.start())
@@ -54,7 +54,7 @@ def test_a_study_without_room_for_its_journal_goes_on_too(make_project, joined, 
     _assert_complete(project)
 
 
-def test_an_event_without_room_leaves_the_journal_whole(tmp_path, mount_disk):
+def test_an_event_without_space_leaves_the_journal_whole(tmp_path, mount_disk):
     mount_disk(tmp_path / "disk", "8k")
     path = tmp_path / "disk" / "journal.jsonl"
     journal = Journal(path)

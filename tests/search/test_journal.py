@@ -1,4 +1,4 @@
-"""What a study remembers, and what it makes of it."""
+"""The journal, the history it adds up to, and configurations over their seeds."""
 
 import pytest
 
@@ -36,14 +36,14 @@ def test_history_is_the_fold_of_events():
     assert (trial.kimg, trial.value, trial.status) == (3.0, 4.0, "complete")
 
 
-def test_what_a_trial_repeats_says_nothing():
+def test_repeated_reports_change_nothing():
     history = fold(trial_events(0, {}, 5.0, 4.0))
     assert not history.apply({"event": "report", "id": "000-s0", "kimg": 1.0, "value": 5.0})
     assert history.apply({"event": "report", "id": "000-s0", "kimg": 3.0, "value": 3.0})
     assert history.trials["000-s0"].value == 3.0
 
 
-def test_a_trial_whose_processes_died_gets_another_time():
+def test_a_trial_whose_processes_died_is_retried():
     history = fold(trial_events(0, {}, 5.0))
     history.apply({"event": "end", "id": "000-s0", "status": "failed", "died": True})
     assert history.trials["000-s0"].is_over

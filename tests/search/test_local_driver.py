@@ -1,4 +1,4 @@
-"""Studies on this machine alone: Ray is the driver's own, and what kills the driver ends it too."""
+"""Studies on this machine alone, with a Ray that the driver starts and that ends with it."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def _gone(context):
 
 
 def _finished(project):
-    """By trial, its run folder and the state of the file that training appends to."""
+    """By trial: its run folder, and when its statistics were written."""
     over = {event["id"] for event in project.events("end")}
     run_dirs = {e["id"]: e["run_dir"] for e in project.events("report")}
     return {id: (run_dirs[id], os.stat(f"{run_dirs[id]}/stats.jsonl").st_mtime_ns) for id in over}
@@ -98,7 +98,7 @@ def test_driver_killed_alone_and_with_its_process_group(make_project, undisturbe
 
 
 def _stop(project, process, number):
-    """Sends a signal as a terminal does, to Ray's processes too; what the driver printed."""
+    """Sends a signal as a terminal does, to Ray's processes too; the driver's output."""
     of_ray = _below(process)
     os.killpg(process.pid, number)
     code, output = end(process)

@@ -1,4 +1,4 @@
-"""Configurations of a study against each other."""
+"""Differences between configurations of a study."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.support.studies import trial_events
 
 
 def _configs(*values):
-    """Of each configuration its values, one a seed; None: stopped early."""
+    """Configurations with one value for each seed; None: stopped early."""
     events = []
     for index, per_seed in enumerate(values):
         for seed, value in enumerate(per_seed):
@@ -17,7 +17,7 @@ def _configs(*values):
     return config_results(fold(events))
 
 
-def test_difference_is_taken_seed_by_seed():
+def test_difference_is_paired_by_seed():
     better, worse = _configs((10.0, 40.0, 90.0), (11.0, 42.0, 93.0))
     assert better.ci95[1] - better.ci95[0] > 200  # the seeds differ by far more than the two do
     found = difference(worse, better)

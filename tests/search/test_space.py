@@ -1,4 +1,4 @@
-"""Points of spaces, and which one comes next."""
+"""Points of search spaces, and proposals."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_random_points_are_even_in_the_logarithm_and_functions_of_their_seed():
     assert abs(sum(even) / len(even) - 2) < 0.06
 
 
-def test_what_is_drawn_is_what_a_table_shows():
+def test_drawn_values_have_six_digits():
     assert rounded(0.00123456789, (0.0, 1.0)) == 0.00123457
     assert rounded(0.99999999, (0.0, 0.9999999)) == 0.9999999
 
@@ -59,7 +59,7 @@ def _proposals(small, count):
 
 
 def _objective(config):
-    """Least at rates of 1e-3 and 4e-3."""
+    """Minimal at rates of 1e-3 and 4e-3."""
     g, d = (math.log(config.get(key, 1e-3)) for key in ("train.g_lr", "train.d_lr"))
     return (g - math.log(1e-3)) ** 2 + (d - math.log(4e-3)) ** 2
 
@@ -86,7 +86,7 @@ def test_tpe_finds_better_rates_than_chance():
     assert mean_of_late("tpe") < 0.6 * mean_of_late("random")
 
 
-def test_tpe_hears_of_stopped_failed_and_running_trials():
+def test_tpe_accepts_stopped_failed_and_running_trials():
     small = study(num_trials=20)
     configs = _proposals(study(searcher="random", num_trials=9), 9)
     events: list = []
@@ -99,7 +99,7 @@ def test_tpe_hears_of_stopped_failed_and_running_trials():
     assert config not in configs
 
 
-def test_no_configuration_comes_twice():
+def test_no_configuration_is_proposed_twice():
     space = {"model.variant": {"choice": ["sagan", "sn-d", "sn-gd"]}}
     for searcher in ("random", "tpe"):
         small = study(space=space, searcher=searcher, num_trials=8)

@@ -1,4 +1,4 @@
-"""Mistakes in a study, found before anything is started, each as the sentence a user reads."""
+"""Mistakes in a study, found before anything starts."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_mistake_is_one_sentence(tmp_path, changes, sentence):
         _load(tmp_path, **changes)
 
 
-def test_unknown_study_is_told_the_nearest():
+def test_unknown_study_names_the_nearest():
     params = load_params(ROOT / "params.yaml")
     with pytest.raises(UserError, match=r"no study 'atention' .*the nearest is attention; there a"):
         find_section(params, Request(study="atention"))
@@ -104,7 +104,7 @@ def test_workers_that_cannot_share_the_batch(manifest):
         _make(manifest, workers_per_trial=3)
 
 
-def test_metric_of_an_extractor_that_is_not_there(manifest):
+def test_metric_without_its_extractor(manifest):
     with pytest.raises(UserError, match=r"metric = fid2k is not among .*choose fid2k_dataset_cnn"):
         _make(manifest, metric="fid2k")
     with pytest.raises(UserError, match=r"reference does not exist, and fid2k_dataset_cnn needs i"):

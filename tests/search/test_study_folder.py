@@ -1,4 +1,4 @@
-"""The folder of a study: one study, one driver."""
+"""The folder of a study holds one study, and one driver at a time."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_another_study_is_refused_with_the_difference(tmp_path):
         Journal(tmp_path / JOURNAL_NAME).append({"event": "trial", "id": "x"})
     with (
         pytest.raises(
-            UserError, match=r"another study of this name; --restart forgets it"
+            UserError, match=r"another study of this name; --restart discards it"
         ) as error,
         open_study_folder(tmp_path, _describe(2)),
     ):
@@ -30,7 +30,7 @@ def test_another_study_is_refused_with_the_difference(tmp_path):
     assert read_study(tmp_path)["identity"]["max_kimg"] == 2
 
 
-def test_trials_of_other_code_are_not_added_to(tmp_path):
+def test_trials_of_other_code_are_refused(tmp_path):
     with open_study_folder(tmp_path, _describe(1)):
         pass
     with (
@@ -40,7 +40,7 @@ def test_trials_of_other_code_are_not_added_to(tmp_path):
         pass
 
 
-def test_two_drivers_are_not_let_in(tmp_path):
+def test_a_second_driver_is_refused(tmp_path):
     with (
         open_study_folder(tmp_path, _describe(1)),
         pytest.raises(UserError, match=r"is in use by process \d+, which runs this study"),
@@ -49,8 +49,8 @@ def test_two_drivers_are_not_let_in(tmp_path):
         pass
 
 
-def test_there_must_be_a_study_to_go_on_with(tmp_path):
-    with pytest.raises(UserError, match=r"no such study yet; `python tune.py --study \w+` begins"):
+def test_a_missing_or_damaged_study_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no such study yet; `python tune.py --study \w+` starts"):
         read_study(tmp_path / "nothing")
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(UserError, match=r"study\.json is damaged; --restart"):

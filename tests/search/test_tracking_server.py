@@ -1,4 +1,4 @@
-"""A study whose MLflow server is killed on the way, and comes back when the study is over."""
+"""A study whose MLflow server is killed during training and restarted after the study."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def _runs(server):
     return client, client.search_runs([experiment.experiment_id])
 
 
-def test_the_same_command_brings_what_a_dead_server_missed(
+def test_the_same_command_sends_what_a_dead_server_missed(
     make_project, joined, server, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)

@@ -1,1 +1,1 @@
-"""Tracking: records, MLflow mirror, later stages."""
+"""Tracking: records, the sync to MLflow, later stages."""

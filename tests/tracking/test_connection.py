@@ -1,4 +1,4 @@
-"""Which store is meant, how it is shown, and four processes that make it at once."""
+"""Addresses of stores, and four processes that create one at the same time."""
 
 import sqlite3
 import subprocess

@@ -1,4 +1,4 @@
-"""What later stages add to the run of an exported model, and the model that the registry serves."""
+"""Logging of later stages to the run of an exported model, and the registered model."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def model_dir(tmp_path):
-    """What the train stage exports, from an untrained network."""
+    """An export of the train stage, from an untrained network."""
     folder = tmp_path / "model"
     config = GeneratorConfig(
         resolution=32,
@@ -171,7 +171,7 @@ def test_absent_server_is_one_line_and_no_failure(tmp_path, model_dir, capfd):
     )
 
 
-def test_tracker_none_keeps_nothing(tmp_path, model_dir, monkeypatch, capfd):
+def test_tracker_none_logs_nothing(tmp_path, model_dir, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     run = open_here(model_dir, None, tracker="none")
     run.log_evaluation({"fid": 1.0})
@@ -181,7 +181,7 @@ def test_tracker_none_keeps_nothing(tmp_path, model_dir, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", "[]"])
-def test_folder_that_is_no_model_is_the_users_mistake(tmp_path, content):
+def test_folder_without_a_model_is_a_user_error(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=r"config\.json .*dvc repro"):

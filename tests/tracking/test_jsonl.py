@@ -1,4 +1,4 @@
-"""The record of a run: what is written comes back, whatever a kill left behind."""
+"""`stats.jsonl`: records are read back as written, also after a kill."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def test_last_record_of_a_repeated_nimg_wins(tmp_path):
 
 
 @pytest.mark.parametrize("torn_bytes", [1, 40, 70_000])
-def test_torn_last_line_is_passed_over_and_repaired(tmp_path, torn_bytes):
+def test_torn_last_line_is_skipped_and_cut_off(tmp_path, torn_bytes):
     tracker = JsonlTracker(tmp_path)
     tracker.log({"loss/d": 1.0}, 1000, 1.0)
     tracker.close("failed")

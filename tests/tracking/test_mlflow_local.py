@@ -37,7 +37,7 @@ def test_run_shows_metrics_images_params_tags_and_dataset(tmp_path, store, capfd
     assert capfd.readouterr() == ("", "")
 
 
-def test_resumed_run_goes_on_in_the_same_mlflow_run(tmp_path, store):
+def test_resumed_run_continues_the_same_mlflow_run(tmp_path, store):
     track(tmp_path / "run", store, [1000, 2000, 3000], outcome="preempted")
     client, run = the_run(store)
     assert run.info.status == "KILLED"
@@ -78,7 +78,7 @@ def test_lost_progress_shows_nothing_twice(tmp_path, store):
 
 
 @pytest.mark.parametrize("damage", ["deleted in MLflow", "identity torn"])
-def test_run_that_is_gone_is_made_anew_with_all_of_its_records(tmp_path, store, damage):
+def test_a_missing_run_is_created_again_with_all_records(tmp_path, store, damage):
     track(tmp_path / "run", store, [1000])
     client, run = the_run(store)
     client.delete_run(run.info.run_id)

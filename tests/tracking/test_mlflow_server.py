@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def wait_for(condition, seconds=30):
-    """Polls: what is waited for happens on another thread and in another process."""
+    """Polls for something on another thread and in another process."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -65,8 +65,8 @@ def test_what_a_dead_server_missed_is_sent_by_the_next_run(tmp_path, server, cap
     assert run.info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("kind", ["nobody listens", "never answers"])
-def test_training_does_not_notice_an_absent_server(tmp_path, kind, capfd):
+@pytest.mark.parametrize("kind", ["refuses connections", "never answers"])
+def test_an_absent_server_does_not_delay_training(tmp_path, kind, capfd):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         if kind == "never answers":

@@ -1,7 +1,9 @@
 """A study in MLflow, over a real server that is killed in the middle."""
 
 import json
+from pathlib import Path
 
+import mlflow
 import pytest
 
 from pipeline.tracking.connection import connect
@@ -128,7 +130,7 @@ def test_a_server_that_dies_in_a_study_misses_nothing_once_it_is_back(tmp_path, 
     assert again["study"].data.metrics["study/best"] == 60.0  # the newest, not the largest
 
 
-def test_a_trial_that_goes_on_is_not_left_as_it_was(tmp_path, store):
+def test_a_continued_trial_is_updated(tmp_path, store):
     folder = tmp_path / "run"
     track = start(folder, store)
     report(track, folder, [1000])
@@ -155,7 +157,7 @@ def test_a_trial_that_goes_on_is_not_left_as_it_was(tmp_path, store):
     assert points(client, runs["000-s0"], "study/value") == [(1000, 9.0), (2000, 5.0)]
 
 
-def test_a_study_that_is_begun_anew_shows_its_own_trials_alone(tmp_path, store):
+def test_a_restarted_study_shows_its_own_trials_only(tmp_path, store):
     folders = [tmp_path / "0", tmp_path / "1"]
     for number, folder in enumerate(folders):
         track = start(folder, store, run_key=f"s{number}")
@@ -180,6 +182,17 @@ def test_a_study_that_is_begun_anew_shows_its_own_trials_alone(tmp_path, store):
     assert {run.data.params["searcher"] for run in found} == {"tpe", "random"}
 
 
-def test_runs_that_cannot_be_retired_cost_a_line(store, capsys):
+def test_runs_that_cannot_be_retired_are_a_warning(store, capsys):
     retire_trials(store, ["0" * 32])
     assert "still shows earlier trials beside the new ones" in capsys.readouterr().err
+
+
+def test_mlflow_still_reads_the_view_of_a_study():
+    """The tag and the query parameter are private: names in the code of MLflow's page."""
+    folder = Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js"
+    code = [path.read_bytes() for path in folder.glob("*.js")]
+    for name in (b"mlflow.sharedViewState", b"viewStateShareKey"):
+        assert any(name in part for part in code), (
+            f"MLflow {mlflow.__version__} has no {name.decode()}: see study_experiment.py, whose "
+            "view of a study it does not show"
+        )
