@@ -104,7 +104,7 @@ class TrialTraining:
 
         `id`, `kimg`, `value` (None: not finite), `run_dir`, `run_key`, `mlflow_run_id`; at the end
         also `done`, `outcome` (complete, failed, or unfinished after a stop), `message` and
-        `obstacle`: whether it failed by something that can be mended. Raises what training raised
+        `obstacle`: whether it failed by something that can be fixed. Raises what training raised
         unexpectedly.
         """
         if self._thread.ident is None:
