@@ -197,7 +197,7 @@ def trials_that_fit(
         }
         raise UserError(
             f"workers_per_trial = {count} of {resources_text(bundle)} each never fit: the Ray "
-            f"cluster has {resources_text(most)}{' at most' if growth else ''}, room for "
+            f"cluster has {resources_text(most)}{' at most' if growth else ''}, enough for "
             f"{num_workers}; lower workers_per_trial or resources_per_worker, or name a larger "
             "cluster in RAY_ADDRESS"
         )

@@ -1,1 +1,1 @@
-"""Where a run reports to: a file that is the truth, and MLflow that mirrors it."""
+"""Tracking of a run: `stats.jsonl` in its folder, and its sync to MLflow."""

@@ -16,7 +16,7 @@ NODES = [{"CPU": 4.0, "GPU": 1.0, "memory": 1e9}, {"CPU": 3.0, "node:127.0.0.1":
     [
         (1, {}, 7),
         (2, {}, 3),
-        (1, {"CPU": 2}, 3),  # the second node has room for one
+        (1, {"CPU": 2}, 3),  # one fits the second node
         (1, {"CPU": 0.5}, 14),
         (1, {"CPU": 1, "GPU": 0.25}, 4),
         (2, {"GPU": 0.5}, 1),
@@ -33,8 +33,8 @@ def test_more_workers_than_ever_fit():
         trials_that_fit(small, NODES, None)
     text = str(caught.value)
     assert "workers_per_trial = 3 of {CPU: 2, GPU: 1} each never fit" in text
-    assert "the Ray cluster has {CPU: 7, GPU: 1}, room for 1; lower workers_per_trial" in text
-    with pytest.raises(UserError, match=r"has \{CPU: 16, GPU: 2\} at most, room for 2"):
+    assert "the Ray cluster has {CPU: 7, GPU: 1}, enough for 1; lower workers_per_trial" in text
+    with pytest.raises(UserError, match=r"has \{CPU: 16, GPU: 2\} at most, enough for 2"):
         trials_that_fit(small, NODES, {"CPU": 16, "GPU": 2})
 
 
