@@ -1,1 +1,1 @@
-"""Studies: many runs that differ in named keys, tried, compared and never lost."""
+"""Studies: runs that differ in named keys, searched and compared under Ray Tune."""
