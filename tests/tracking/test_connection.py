@@ -22,7 +22,7 @@ description = RunDescription(
     run_name=name, total_nimg=20, params={"name": name}, tags={"run_key": name}, dataset=None
 )
 tracker = MlflowTracker(
-    Path("runs") / name, description, uri=None, experiment="sagan", close_s=60
+    Path("runs") / name, description, uri=None, experiment="sagan", close_s=200
 )
 for nimg in range(1, 21):
     tracker.log({"loss/d": float(nimg)}, nimg, 0.0)
