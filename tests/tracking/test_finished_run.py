@@ -48,7 +48,7 @@ def model_dir(tmp_path):
     tracker.close("finished")
     write_snapshot(folder / "generator.safetensors", Generator(config), facts)
     description = {"dataset_name": "digits", "dataset_digest": "d1" * 32, **facts}
-    description |= {"settings": {"seed": 0, "generator": {"width": 2}}, "environment": {"a": 1}}
+    description |= {"settings": {"seed": 0, "generator": {"width": 2}}}
     write_json(folder / "config.json", description)
     return folder
 
