@@ -1,4 +1,4 @@
-"""`manifest.json`: what a folder of shards holds, and the digest that names the data set."""
+"""`manifest.json`: the content of a folder of shards, and the digest that names the data set."""
 
 import dataclasses
 import json
@@ -16,13 +16,13 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SPLITS = ("train", "heldout")
 LIST_FILES = ("rejected.jsonl", "duplicates.jsonl")
-"""What lies beside the shards for people; no reader needs it."""
+"""Lists for users beside the shards; no reader needs them."""
 
 SHARD_FILE = re.compile(r"(train|heldout)-\d{5}\.arrow", re.ASCII)
-# In the manifest, under no digest: a path or a library version alone makes no other data set, and
-# what was noticed follows from the content.
+# Not in the digest: another path or library version alone is the same data set, and observations
+# follow from the content.
 _NO_IDENTITY = ("name", "source", "observations", "digest")
-# What manifests of earlier programs lack.
+# Fields that manifests of earlier versions lack.
 _ABSENT: Mapping[str, Any] = {"observations": {}}
 
 
@@ -54,12 +54,12 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a folder of shards holds."""
+    """Content of a folder of shards."""
 
     format_version: int
     """Version of the shards' layout."""
     name: str
-    """Name for people; the digest is the identity."""
+    """Name for display; the digest is the identity."""
     resolution: int
     """Side of the square images, pixels."""
     channels: int
@@ -71,24 +71,24 @@ class Manifest:
     splits: Mapping[str, Split]
     """`train` and `heldout`."""
     source: Mapping[str, Any]
-    """Where the images came from."""
+    """Kind and path of the source."""
     preprocessing: Mapping[str, Any]
-    """What was done to them; `versions` names the libraries that did it."""
+    """Preprocessing of the images; `versions` has those of the libraries."""
     digest: str
-    """Hex SHA-256 of all that identifies the data set: its content and what was done to it."""
+    """Hex SHA-256 of all that identifies the data set: its content and its preprocessing."""
     observations: Mapping[str, Any] = field(default_factory=dict)
-    """What was noticed: `warnings`, `note`, `rejected`, `duplicates`, `enlarged`."""
+    """Results of the data checks: `warnings`, `note`, `rejected`, `duplicates`, `enlarged`."""
 
 
 def identity_digest(manifest: Manifest) -> str:
-    """The digest that a manifest of this content has to carry."""
+    """The digest of a manifest of this content."""
     content = {k: v for k, v in dataclasses.asdict(manifest).items() if k not in _NO_IDENTITY}
     content["preprocessing"].pop("versions", None)
     return digest_json(content)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes `manifest.json` with a checksum over all of its content; to be done last."""
+    """Writes `manifest.json` with a checksum over all of its content; call it last."""
     write_json(folder / MANIFEST_FILE, _sealed(dataclasses.asdict(manifest)))
 
 
@@ -108,7 +108,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(content, dict) or content.pop("checksum", None) is None:
         raise _damaged(path, "it has no checksum")
     try:
-        # The bytes are compared, not only the content: no flipped bit passes, wherever it is.
+        # The bytes are compared, not only the content: any flipped bit is found.
         intact = json.dumps(_sealed(content), indent=2, allow_nan=False) + "\n" == text
     except (ValueError, RecursionError):
         intact = False

@@ -136,17 +136,17 @@ class Dataset:
     """An open folder of shards."""
 
     manifest: Manifest
-    """What the folder holds."""
+    """Content of the folder."""
     train: Rows
     """The split for training."""
     heldout: Rows
-    """The split that no training sees; empty where `heldout_fraction` was 0."""
+    """The held-out split; empty where `heldout_fraction` was 0."""
 
 
 def open_dataset(folder: str | Path, verify: Literal["size", "hash"] = "hash") -> Dataset:
     """Opens a folder; `verify` compares the files' sizes alone or their SHA-256 as well.
 
-    A file that was hashed once is hashed again when it changed, as `CheckedFiles` tells. Raises
+    A file that was hashed once is hashed again only when it changed (`CheckedFiles`). Raises
     UserError naming the file that is missing or damaged and the command that mends it.
     """
     folder = Path(folder)
@@ -162,7 +162,7 @@ def open_dataset(folder: str | Path, verify: Literal["size", "hash"] = "hash") -
 
 
 def dataset_of(manifest: Manifest, files: dict[str, ShardFiles]) -> Dataset:
-    """The data set that a manifest describes, its splits' files from wherever they come."""
+    """The data set that a manifest describes; `files` has the files of each split."""
     shape = (manifest.resolution, manifest.resolution, manifest.channels)
     train, heldout = (
         Rows(files[name], manifest.splits[name], shape, len(manifest.class_names))
@@ -172,7 +172,7 @@ def dataset_of(manifest: Manifest, files: dict[str, ShardFiles]) -> Dataset:
 
 
 class _LocalFiles:
-    """Shards that lie in a folder."""
+    """Shards in a local folder."""
 
     capacity: int | None = None
     capacity_text = "a process can map no more"
