@@ -58,8 +58,8 @@ def test_outputs_are_written_twice_the_same(tmp_path):
 def test_apply_changes_only_the_values(tmp_path, params):
     found = recommendation(write_ttur(tmp_path / "ttur"))
     assert apply_to(params, found) == []
-    assert params.read_text() == PARAMS.replace("null   # of G", "0.00045  # of G").replace(
-        "null   # of D", "0.0018  # of D"
+    assert params.read_text() == PARAMS.replace("null   # of G", "0.00045 # of G").replace(
+        "null   # of D", "0.0018 # of D"
     )
     before = params.read_bytes()
     apply_to(params, found)  # again
