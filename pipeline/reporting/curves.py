@@ -28,7 +28,7 @@ _MAX_POINTS = 400  # in a chart; more would not be seen
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
+class Curve:
     """One curve; nan where there is no value."""
 
     name: str
@@ -42,7 +42,7 @@ class Chart:
     title: str
     note: str
     kimg: tuple[float, ...]
-    series: tuple[Series, ...]
+    series: tuple[Curve, ...]
 
 
 # Prefix of the metrics' names, title, what to see in it.
@@ -120,7 +120,7 @@ def _chart(
         note=note,
         kimg=tuple(_thinned([status.nimg / 1000 for status in shown], stride)),
         series=tuple(
-            Series(name=_readable(name), values=tuple(_thinned(_values(shown, name), stride)))
+            Curve(name=_readable(name), values=tuple(_thinned(_values(shown, name), stride)))
             for name in members
         ),
     )

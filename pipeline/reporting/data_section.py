@@ -28,7 +28,7 @@ class SheetRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSection:
+class DataOverview:
     """The values of the template's data section."""
 
     histogram: Sequence[Mapping[str, Any]]
@@ -49,14 +49,14 @@ class DataSection:
     """The first groups: `count`, the first `keys`, and class `names`."""
 
 
-def data_section(dataset: Dataset) -> DataSection:
+def data_section(dataset: Dataset) -> DataOverview:
     """Reads the manifest; one of an earlier version has no observations."""
     manifest = dataset.manifest
     seen = manifest.observations
     rejected = seen.get("rejected", {})
     duplicates = seen.get("duplicates", {})
     side = min(manifest.resolution, _MAX_SIDE)
-    return DataSection(
+    return DataOverview(
         histogram=_histogram(dataset),
         sheet=_sheet(dataset, side),
         sheet_scale=max(1, _MAX_SIDE // side),

@@ -21,7 +21,7 @@ Read = Literal["paper", "repository", "second-hand", "unverified"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class Publication:
     """A publication."""
 
     title: str
@@ -75,13 +75,13 @@ class PublishedRow:
     """The system's name in `model.variant`; None where it is none of ours."""
     updates: int | None
     """Updates of G after which it was measured, where the source gives several."""
-    source: Source
+    source: Publication
     protocol: PublishedProtocol
     numbers: Mapping[str, PublishedNumber]
     """By metric: fid, is_mean, intra_fid, precision, ..."""
 
 
-T = TypeVar("T", Source, PublishedProtocol)
+T = TypeVar("T", Publication, PublishedProtocol)
 
 
 class _Row(Section):
@@ -112,7 +112,7 @@ def read_published(path: Path = PAPER_FILE) -> tuple[PublishedRow, ...]:
     """All rows in the file's order; raises ValueError naming what is wrong with the file."""
     try:
         paper = _Paper.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        sources = {key: _checked(Source, content) for key, content in paper.sources.items()}
+        sources = {key: _checked(Publication, content) for key, content in paper.sources.items()}
         protocols = {
             key: _checked(PublishedProtocol, content) for key, content in paper.protocols.items()
         }
@@ -130,7 +130,7 @@ def _checked(kind: type[T], content: Mapping[str, Any]) -> T:
 
 
 def _row(
-    row: _Row, sources: Mapping[str, Source], protocols: Mapping[str, PublishedProtocol]
+    row: _Row, sources: Mapping[str, Publication], protocols: Mapping[str, PublishedProtocol]
 ) -> PublishedRow:
     values: dict[str, Any] = {name: getattr(row, name) for name in METRICS}
     values = {name: value for name, value in values.items() if value is not None}

@@ -15,7 +15,7 @@ _PAPER_LENGTH = "1,000,000 updates of 256 images (256,000 kimg)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperRow:
+class StudyPaperRow:
     """One row of the paper."""
 
     variant: str
@@ -29,10 +29,10 @@ class PaperRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaperTable:
+class StudyPaperTable:
     """The paper's rows of all systems in a study, the study's best system first."""
 
-    lines: tuple[PaperRow, ...]
+    lines: tuple[StudyPaperRow, ...]
     source: str
     recalled: bool
     """Whether a number was recalled, and not checked in the paper again."""
@@ -42,7 +42,7 @@ class PaperTable:
 
 def paper_table(
     results: StudyResults, measured: Measurement | None, published: Sequence[PublishedRow]
-) -> PaperTable | None:
+) -> StudyPaperTable | None:
     """None where the paper has no number of the study's systems."""
     ours = _systems(results)
     rows = [row for row in published if row.table != "port" and row.variant in ours]
@@ -52,7 +52,7 @@ def paper_table(
     rows.sort(key=lambda row: order.index(str(row.variant)))
     stem = results.metric.partition("_")[0].rstrip("0123456789k")
     like = [row for row in rows if stem in row.numbers] or rows
-    return PaperTable(
+    return StudyPaperTable(
         lines=tuple(_line(row, ours[str(row.variant)]) for row in rows),
         source=rows[0].source.title,
         recalled=any(n.read == "unverified" for row in rows for n in row.numbers.values()),
@@ -73,14 +73,14 @@ def _systems(results: StudyResults) -> dict[str, float | None]:
     }
 
 
-def _line(row: PublishedRow, ours: float | None) -> PaperRow:
+def _line(row: PublishedRow, ours: float | None) -> StudyPaperRow:
     numbers = []
     for metric, number in row.numbers.items():
         mark = {"second-hand": " (as others quote it)", "unverified": " (recalled)"}
         title = _TITLES.get(metric, metric)
         numbers.append(f"{title} {number.value:g}{mark.get(number.read, '')}")
     place = row.table if row.updates is None else f"{row.table}, {count(row.updates)} updates"
-    return PaperRow(
+    return StudyPaperRow(
         variant=str(row.variant),
         name=row.name,
         place=place,

@@ -24,7 +24,7 @@ _MAX_LABELS = 30  # points with their value beside them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class RatePoint:
     """One configuration."""
 
     name: str
@@ -46,7 +46,7 @@ class RateMap:
     """The values of the other keys; empty where only the rates vary."""
     metric: str
     lower_is_better: bool
-    points: tuple[Point, ...]
+    points: tuple[RatePoint, ...]
     lowest: float
     """Of all maps of the study together, as is `highest`."""
     highest: float
@@ -56,7 +56,7 @@ def rate_maps(results: StudyResults) -> tuple[RateMap, ...]:
     """A map for each value of the study's other keys; none for a study not over both rates."""
     if not {G_RATE, D_RATE} <= set(varied(results)):
         return ()
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[RatePoint]] = {}
     for config in results.configs:
         others = {key: v for key, v in config.config.items() if key not in (G_RATE, D_RATE)}
         groups.setdefault(trial_name(others), []).append(_point(config))
@@ -168,12 +168,12 @@ def _paper(base: alt.Chart) -> list[alt.Chart]:
     ]
 
 
-def _point(config: ConfigResult) -> Point:
+def _point(config: ConfigResult) -> RatePoint:
     last = [trial.value for trial in config.trials if trial.value is not None]
     value = statistics.fmean(last) if last else None
     ends = sorted({f"{trial.status} at {trial.kimg:g} kimg" for trial in config.trials})
     known = "no value" if value is None else significant(value, 4)
-    return Point(
+    return RatePoint(
         name=trial_name(config.config),
         g_lr=float(config.config[G_RATE]),
         d_lr=float(config.config[D_RATE]),
