@@ -154,6 +154,19 @@ def test_job_is_over_when_the_main_worker_has_finished_or_any_raised_user_error(
     assert not driver.worker_started()  # after a failure that came later than the outcome
 
 
+def test_what_is_not_public_in_ray_train_is_as_it_was():
+    from ray.exceptions import RayActorError  # takes seconds to import
+    from ray.train.v2._internal import exceptions
+
+    from pipeline.distributed.ray import train_group
+
+    advice = "adapt is_startup_timeout and death_of in pipeline/distributed/ray/train_group.py"
+    died = RayActorError()
+    assert train_group.is_startup_timeout(exceptions.WorkerGroupStartupTimeoutError(2)), advice
+    assert train_group.death_of(exceptions.WorkerHealthCheckFailedError("", died)), advice
+    assert train_group.death_of(ValueError()) is None
+
+
 def test_absent_cluster_is_named(make_project, start, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     code, output = _end(start(make_project("absent")))

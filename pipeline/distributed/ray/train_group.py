@@ -12,7 +12,6 @@ import ray
 import ray.train
 import ray.train.torch
 from ray.train.torch import TorchConfig
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
@@ -66,8 +65,7 @@ def run_workers(job: RayJob, storage: str) -> Exception | None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        cause = error.controller_failure if isinstance(error, ControllerError) else None
-        if isinstance(cause, WorkerGroupStartupTimeoutError):
+        if isinstance(error, ControllerError) and is_startup_timeout(error.controller_failure):
             return UserError(
                 f"the Ray cluster had no room for {job.num_workers} workers of {job.bundle} "
                 f"within {runtime.join_timeout_s:g} s (runtime.join_timeout_s), "
@@ -89,10 +87,10 @@ class FailureReport(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """`worker_exceptions` is by rank."""
         self._num_failures += 1
-        has_death = any(_death(error) for error in worker_exceptions.values())
+        has_death = any(death_of(error) for error in worker_exceptions.values())
         causes = []
         for rank, error in sorted(worker_exceptions.items()):
-            if death := _death(error):
+            if death := death_of(error):
                 causes.append(f"rank {rank} died: {_shorten(death)}")
             elif has_death:  # the others' collectives fail with it
                 causes.append(f"rank {rank} failed: {_shorten(str(error).splitlines()[-1])}")
@@ -152,7 +150,13 @@ def _choose_device(job: RayJob) -> str:
     return choose_device("cuda", num_threads, ray.train.torch.get_device().index)
 
 
-def _death(error: Exception) -> str | None:
+def is_startup_timeout(error: Exception) -> bool:
+    """Whether the workers' resources were not there in time; Ray Train's class is not public."""
+    return type(error).__name__ == "WorkerGroupStartupTimeoutError"
+
+
+def death_of(error: Exception) -> str | None:
+    """How a worker died, if it did; Ray Train's class and its attribute are not public."""
     cause = getattr(error, "health_check_failure", None)
     return str(cause) if isinstance(cause, ray.exceptions.RayActorError) else None
 
