@@ -29,7 +29,7 @@ def make_project(tmp_path_factory, digits_shards, default_params):
         (folder / "shards").symlink_to(digits_shards)
         params = copy.deepcopy(default_params)
         params["model"] |= {"g_width": 2, "d_width": 2, "z_dim": 8}
-        params["train"] |= {"batch": 16, "total_kimg": 0.8, "precision": "fp64"}
+        params["train"] |= {"batch": 16, "total_kimg": 0.48, "precision": "fp64"}
         params["runtime"] |= {"status_kimg": 0.08, "checkpoint_kimg": 0.08, "tracker": "none"}
         params["runtime"] |= {"launcher": "ray", "num_workers": 2, "num_threads": 1, **runtime}
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -67,7 +67,7 @@ def _end(process):
 
 def _assert_same(project, expected):
     state = newest_state(project.folder)
-    assert state["nimg"] == expected["nimg"] == 800
+    assert state["nimg"] == expected["nimg"] == 480
     assert (project.folder / "model").is_dir()
     for network in ("G", "D", "G_ema"):
         for name, tensor in expected[network].items():
@@ -98,12 +98,12 @@ def test_signal_stops_workers_on_this_machine(make_project, undisturbed, start):
     assert code == 75, output
     assert "stopped: SIGTERM; a checkpoint at" in output
     assert "Traceback" not in output
-    assert newest_state(project.folder)["nimg"] < 800
+    assert newest_state(project.folder)["nimg"] < 480
     wait_for(lambda: not any(map(_is_alive, below)), timeout_s=10)
     code, output = _end(start(project))
     assert code == 0, output
     _assert_same(project, undisturbed)
-    assert "0.8/0.8 kimg" in output
+    assert "0.5/0.5 kimg" in output
     assert "pid=" not in output  # nothing of Ray's own between the lines
 
 
@@ -206,7 +206,7 @@ def test_lost_node(make_project, undisturbed, joined_alone, start):
     assert len(_workers(psutil.Process(node.pid).children(recursive=True))) == 1
     other_job.stdin.close()
     kill_tree(node)
-    assert newest_state(project.folder)["nimg"] < 800
+    assert newest_state(project.folder)["nimg"] < 480
     code, output = _end(process)
     assert code == 0, output
     assert "all workers start again from the last checkpoint (2 more times at most)" in output

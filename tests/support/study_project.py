@@ -2,8 +2,6 @@
 
 import copy
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.support.processes import environment, kill_tree, wait_for
-from tests.support.project import ROOT
+from tests.support.forks import Command
+from tests.support.processes import kill_tree, wait_for
 
 PATIENCE_S = 200
 METRIC = "attention/g_gamma_16"
@@ -26,19 +24,11 @@ class StudyProject:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.study = folder / "reports" / "studies" / "small"
-        self.started: list[subprocess.Popen] = []
+        self.started: list[Command] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str) -> Command:
         """Starts `tune.py --study small`."""
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tune.py"), "--study", "small", *arguments],
-            cwd=self.folder,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = Command(self.folder, "tune", "--study", "small", *arguments)
         self.started.append(process)
         return process
 
@@ -80,7 +70,7 @@ class StudyProject:
         ]
 
 
-def end(process: subprocess.Popen) -> tuple[int, str]:
+def end(process: Command) -> tuple[int, str]:
     """(exit code, output) of a process that ends by itself."""
     output, _ = process.communicate(timeout=PATIENCE_S)
     return process.returncode, output
