@@ -76,11 +76,6 @@ def test_contributing_lists_nothing_else():
     ("module", "name", "cure"),
     [
         ("torch", "_foreach_norm", "take the norms one by one"),
-        (
-            "ray.train.v2._internal.exceptions",
-            "WorkerGroupStartupTimeoutError",
-            "find what TrainingFailedError holds when a cluster lacks resources",
-        ),
     ],
 )
 def test_private_names_exist(module, name, cure):
