@@ -21,7 +21,7 @@ from pipeline.evaluation.extractors.inception import open_inception
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.metrics.frechet import fid_of_moments
 from pipeline.evaluation.metrics.moments import Moments
-from tests.evaluation.extractors.inception_weights import write_random_inception
+from tests.support.inception_weights import write_random_inception
 
 _SIZE = 128  # pixels
 _BLOCK = 16

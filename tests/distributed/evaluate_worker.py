@@ -12,9 +12,9 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.distributed.group import process_group
 from pipeline.evaluation.executor import ParallelExecutor
 from stages.entry import run_stage
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import write_references
+from tests.support.evaluated_models import Prepared
+from tests.support.evaluation_run import evaluate
+from tests.support.subjects import write_references
 
 
 def main() -> None:

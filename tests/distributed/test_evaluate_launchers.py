@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.config.schema import EvaluateSection
 from pipeline.data.shards.reader import open_dataset
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import write_model, write_references, write_stripes
+from tests.support.evaluated_models import Prepared
+from tests.support.evaluation_run import evaluate
 from tests.support.processes import environment
+from tests.support.subjects import write_model, write_references, write_stripes
 
 EVALUATE = {"num_samples": 330, "seed": 5, "is_splits": 2, "kid_subsets": 5, "kid_subset_size": 10}
 

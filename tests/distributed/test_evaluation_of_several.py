@@ -8,7 +8,7 @@ import pytest
 from pipeline.evaluation.executor import ParallelExecutor
 from tests.distributed.evaluate_worker import prepare_and_score
 from tests.distributed.job import finish, start_module
-from tests.evaluation.subjects import write_model, write_stripes
+from tests.support.subjects import write_model, write_stripes
 
 WORKER = "tests.distributed.evaluate_worker"
 

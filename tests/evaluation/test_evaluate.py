@@ -14,9 +14,9 @@ from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.storage.digest import sha256_file
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.evaluation_run import evaluate, read_outs
-from tests.evaluation.subjects import write_model, write_references, write_stripes
+from tests.support.evaluated_models import Prepared
+from tests.support.evaluation_run import evaluate, read_outs
+from tests.support.subjects import write_model, write_references, write_stripes
 
 MATCHED = ("fid", "precision", "recall", "density", "coverage", "intra_fid")
 PER_MODEL = (

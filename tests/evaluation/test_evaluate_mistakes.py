@@ -10,9 +10,9 @@ import pytest
 from pipeline.config.schema import EvaluateSection
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import write_model, write_references, write_stripes
+from tests.support.evaluated_models import Prepared
+from tests.support.evaluation_run import evaluate
+from tests.support.subjects import write_model, write_references, write_stripes
 
 
 def _another_model(prepared: Prepared, tmp_path: Path) -> dict[str, Any]:

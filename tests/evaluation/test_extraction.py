@@ -13,7 +13,7 @@ from pipeline.evaluation.extraction import extract_generated, extract_real
 from pipeline.evaluation.extractors.extractor import Extractor
 from pipeline.evaluation.sampling import draw
 from pipeline.training.generator import load_generator
-from tests.evaluation.conftest import Prepared
+from tests.support.evaluated_models import Prepared
 
 
 def _means(broken: float | None) -> Extractor:

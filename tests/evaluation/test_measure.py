@@ -20,7 +20,7 @@ from pipeline.evaluation.reference.folder import open_references, read_reference
 from pipeline.evaluation.reference.statistics import ReferenceProtocol, ReferenceStatistics
 from pipeline.evaluation.sampling import draw
 from pipeline.training.generator import load_generator
-from tests.evaluation.conftest import Prepared
+from tests.support.evaluated_models import Prepared
 
 NAMES = ("ant", "bee", "cat")
 SETTINGS = EvaluateSection(

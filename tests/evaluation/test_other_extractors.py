@@ -12,9 +12,9 @@ from torch import nn
 from pipeline.core.errors import UserError
 from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.reference.compute import describe_bf16_effect
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.evaluation_run import SETTINGS, evaluate, read_outs
-from tests.evaluation.subjects import write_model, write_references, write_stripes
+from tests.support.evaluated_models import Prepared
+from tests.support.evaluation_run import SETTINGS, evaluate, read_outs
+from tests.support.subjects import write_model, write_references, write_stripes
 
 
 class _Pixels(nn.Module):

@@ -15,8 +15,8 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
 from pipeline.evaluation.reference.compute import Made
 from pipeline.evaluation.reference.folder import read_reference, write_reference
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.subjects import write_references, write_stripes
+from tests.support.evaluated_models import Prepared
+from tests.support.subjects import write_references, write_stripes
 
 
 def _make(shards: Path, out: Path, epochs: int = 1, **changes: Any) -> list[Made]:

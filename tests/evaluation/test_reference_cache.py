@@ -16,8 +16,8 @@ from pipeline.evaluation.reference import cache
 from pipeline.evaluation.reference.cache import ReferenceCache
 from pipeline.evaluation.reference.compute import Made
 from pipeline.evaluation.reference.folder import read_reference
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.subjects import write_references, write_stripes
+from tests.support.evaluated_models import Prepared
+from tests.support.subjects import write_references, write_stripes
 
 
 def _make(dataset: Dataset, folder: Path, name: str = "out", **changes: Any) -> Made:

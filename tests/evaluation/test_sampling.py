@@ -16,7 +16,7 @@ from pipeline.evaluation.sampling import (
     generate,
 )
 from pipeline.training.generator import load_generator
-from tests.evaluation.subjects import write_model, write_stripes
+from tests.support.subjects import write_model, write_stripes
 
 
 def test_classes_are_drawn_equally_often() -> None:

@@ -13,11 +13,11 @@ from pipeline.data.shards.manifest import Manifest
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.series import Point, Series, score_series
 from pipeline.runs.snapshot_search import find_snapshots
-from tests.evaluation import evaluation_run
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.evaluation_run import evaluate
-from tests.evaluation.subjects import RUN_KEY, write_stripes, write_untrained
+from tests.support import evaluation_run
+from tests.support.evaluated_models import Prepared
+from tests.support.evaluation_run import evaluate
 from tests.support.forks import run_command
+from tests.support.subjects import RUN_KEY, write_stripes, write_untrained
 
 KEY = "fid_dataset_cnn"
 SETTINGS = evaluation_run.SETTINGS.model_copy(update={"selection_samples": 30, "selection_seed": 8})

@@ -1,10 +1,3 @@
-"""Global randomness from a fixed seed."""
+from tests.support.seeded import seeded
 
-import pytest
-import torch
-
-
-@pytest.fixture
-def seeded() -> None:
-    """Seeds torch's global generator."""
-    torch.manual_seed(0)
+__all__ = ["seeded"]

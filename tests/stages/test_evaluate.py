@@ -13,8 +13,8 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
-from tests.evaluation.subjects import write_model, write_stripes
 from tests.support.forks import run_command
+from tests.support.subjects import write_model, write_stripes
 
 PATHS = {
     "model": "data/model",

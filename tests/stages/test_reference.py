@@ -10,8 +10,8 @@ import pytest
 from pipeline.data.shards.manifest import read_manifest
 from pipeline.evaluation.reference.folder import read_reference
 from stages.reference import main
-from tests.evaluation.subjects import write_stripes
 from tests.support.forks import run_command
+from tests.support.subjects import write_stripes
 
 
 def _run(folder: Path) -> "subprocess.CompletedProcess[str]":

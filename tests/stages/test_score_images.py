@@ -12,9 +12,9 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from stages.evaluate import main
-from tests.evaluation.subjects import write_stripes
 from tests.support.forks import run_command
 from tests.support.image_containers import write_flat, write_npz
+from tests.support.subjects import write_stripes
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from pipeline.data.shards.reader import open_dataset
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.reference.compute import make_references
 from pipeline.tracking.jsonl import read_stats
-from tests.evaluation.subjects import write_stripes
 from tests.support.forks import run_command
+from tests.support.subjects import write_stripes
 from tests.support.train_project import TRAIN
 
 

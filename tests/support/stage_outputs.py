@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.data.ingest.dataset import write_dataset
 from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.data.shards.reader import open_dataset
 from pipeline.data.sources.arrays import array_source
-from pipeline.reporting.build import ReportOutputs
+from pipeline.reporting.build import ReportOutputs, build_report
 from pipeline.reporting.inputs import ReportPaths
 from pipeline.runs.run_folder import run_folder
 from pipeline.storage.atomic import write_json
@@ -224,3 +225,11 @@ def _maps(images, size):
 def _shrunk(image, size):
     grey = Image.fromarray(image.mean(axis=2).astype(np.uint8))
     return np.asarray(grey.resize((size, size), Image.Resampling.BOX), np.float32) / 255
+
+
+@pytest.fixture(scope="session")
+def digits_report(tmp_path_factory: pytest.TempPathFactory, digits_shards: Path) -> "StageOutputs":
+    """Paths of a report of the digits; read it only."""
+    stages = write_stage_outputs(tmp_path_factory.mktemp("report"), digits_shards)
+    build_report(stages.inputs, stages.outputs, samples_per_class=10, attention_samples=4)
+    return stages

@@ -17,8 +17,8 @@ from pipeline.evaluation.external.loading import (
     open_images,
     preprocessing_of,
 )
-from tests.evaluation.subjects import write_stripes
 from tests.support.image_containers import png
+from tests.support.subjects import write_stripes
 
 
 def _noise(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:

@@ -12,7 +12,6 @@ from pipeline.core.errors import UserError
 from pipeline.data.ingest.preprocessing import Preprocessing
 from pipeline.evaluation.external.labels import number_classes
 from pipeline.evaluation.external.loading import LoadedImages, load_images, open_images
-from tests.evaluation.subjects import write_stripes
 from tests.support.image_containers import (
     WRITERS,
     write_by_class,
@@ -22,6 +21,7 @@ from tests.support.image_containers import (
     write_npz,
 )
 from tests.support.s3_server import FaultyS3, serve_s3
+from tests.support.subjects import write_stripes
 
 NAMES = ("left", "middle", "right")
 

@@ -17,7 +17,7 @@ from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.evaluation.metrics.frechet import fid_of_moments
 from pipeline.evaluation.metrics.inception_score import inception_score
 from pipeline.evaluation.metrics.moments import Moments
-from tests.evaluation.conftest import Prepared
+from tests.support.evaluated_models import Prepared
 from tests.support.image_containers import (
     write_by_class,
     write_flat,

@@ -18,8 +18,8 @@ from pipeline.evaluation.extractors.dataset_cnn import (
     write_dataset_cnn,
 )
 from pipeline.evaluation.extractors.open_extractor import open_dataset_cnn
-from tests.evaluation.conftest import Prepared
-from tests.evaluation.subjects import write_stripes
+from tests.support.evaluated_models import Prepared
+from tests.support.subjects import write_stripes
 
 CONFIG = DatasetCnnConfig(resolution=32, channels=1, num_classes=3)
 

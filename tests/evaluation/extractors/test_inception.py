@@ -14,7 +14,7 @@ from pipeline.evaluation.extractors.open_extractor import open_extractor
 from pipeline.evaluation.extractors.torchvision_import import import_torch_fidelity
 from pipeline.evaluation.extractors.weights import WeightSources
 from pipeline.storage.digest import sha256_file
-from tests.evaluation.extractors.conftest import NOWHERE
+from tests.support.torch_hub import NOWHERE
 
 fidelity = import_torch_fidelity("feature_extractor_inceptionv3")
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.config.schema import EvaluateSection
 from pipeline.evaluation.evaluate import EvaluationFiles, evaluate_model
 from pipeline.evaluation.extractors.weights import WeightSources
-from tests.evaluation.conftest import Prepared
+from tests.support.evaluated_models import Prepared
 
 SETTINGS = EvaluateSection(
     num_samples=125, seed=3, is_splits=5, kid_subsets=10, kid_subset_size=300
