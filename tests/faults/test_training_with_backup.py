@@ -150,7 +150,7 @@ def test_sigterm_twice_beside_a_slow_server(project, server, undisturbed):
                     attempt.process.send_signal(signal.SIGTERM)
                     break
         assert attempt.end(60) == 75, attempt.told()
-        assert time.monotonic() - asked_s < 30
+        assert time.monotonic() - asked_s < 60  # less than the server takes for one request
         assert "(S3 is slow); the next run of the same command sends them" in attempt.told()
         assert "stopped: SIGTERM; a checkpoint at" in attempt.told()
         assert "Traceback" not in attempt.told()
