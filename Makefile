@@ -11,9 +11,8 @@ repro: setup
 	dvc repro
 
 # Many tests wait for processes of their own, so three run side by side, with one thread each. All
-# tests of a file run in one process, and so do all that share the Ray cluster. Groups start in the
-# order of their files, which mixes quick and long ones.
-PYTEST := OMP_NUM_THREADS=1 pytest -n 3 --dist loadgroup --no-loadscope-reorder
+# tests of a file run in one process; files start in their order, which mixes quick and long ones.
+PYTEST := OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: setup check
 	$(PYTEST)

@@ -28,7 +28,7 @@ _LATEST = "latest.json"  # the newest complete checkpoint in the backup, for peo
 _CHECKPOINTS = "checkpoints/"
 _STATS = "stats.jsonl"
 _WRITTEN_ONCE = ("snapshots", "samples")
-_CHANGING = ("config.json", _STATS, "mlflow-*.json")
+_CHANGING = ("config.json", "environment.json", _STATS, "mlflow-*.json")
 
 
 class RunUpload:

@@ -224,11 +224,12 @@ def _open_checkpoints(
 ) -> Iterator[Checkpoints]:
     """Yields the checkpoints of a run folder, those of its backup restored."""
     retention = Retention(keep=runtime.keep_checkpoints, interval_nimg=runtime.checkpoint_nimg)
-    with open_backup(run_dir, retention) as backup:
-        if restart:
-            backup.discard()
-        else:
-            backup.restore(total_nimg)
+    backup = open_backup(run_dir, retention)
+    if restart:
+        backup.discard()
+    else:
+        backup.restore(total_nimg)
+    with backup:
         yield Checkpoints(
             run_dir / "checkpoints",
             key,

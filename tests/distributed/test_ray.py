@@ -87,6 +87,7 @@ def _workers(context):
     return [p for p in context if _is_alive(p) and "RayTrainWorker" in " ".join(p.cmdline())]
 
 
+@pytest.mark.slow
 def test_signal_stops_workers_on_this_machine(make_project, undisturbed, start):
     project = make_project("local")
     process = start(project)

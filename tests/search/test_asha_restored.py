@@ -61,6 +61,7 @@ def one_at_a_time(make_project):
     return [make_project(name, **HALVING, max_concurrent=1) for name in ("whole", "killed")]
 
 
+@pytest.mark.slow
 def test_one_trial_at_a_time_gives_the_results_without_a_kill(one_at_a_time, joined, tmp_path):
     whole, killed = one_at_a_time
     whole.finish()
