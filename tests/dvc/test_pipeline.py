@@ -103,6 +103,44 @@ def test_keys_rerun_the_stages_that_depend_on_them(checkout):
     assert checkout.stages_run(checkout.dvc("repro")) == ["evaluate", "report"]
 
 
+def test_experiments_run_and_become_mlflow_runs(checkout):
+    output = checkout.dvc("exp", "run", "-n", "longer", "-S", "train.total_kimg=0.192")
+    assert checkout.stages_run(output) == ["train", "evaluate", "report"]
+    assert len(list((checkout.folder / "runs").iterdir())) == 1
+    assert "longer" in checkout.dvc("exp", "show", "--csv", "--no-pager")
+    script = (
+        "from mlflow import MlflowClient; c = MlflowClient('sqlite:///mlflow.db');"
+        "e = c.get_experiment_by_name('sagan');"
+        "runs = c.search_runs([e.experiment_id]);"
+        "print([(r.data.params['train/total_kimg'], r.info.status,"
+        " 'eval/fid_dataset_cnn' in r.data.metrics) for r in runs])"
+    )
+    seen = checkout.run(sys.executable, "-W", "ignore", "-c", script)
+    assert "('0.192', 'FINISHED', True)" in seen
+    assert "('0.128', 'FINISHED', True)" in seen
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"train": {"batchh": 3}}, "unknown key `train.batchh`; the nearest valid key is"),
+        ({"train": {"batch": 5000}}, "train.batch = 5000 is larger than the training split"),
+        ({"model": {"g_attention": [64]}}, "the generator has no 64x64 features"),
+    ],
+)
+def test_mistake_costs_nothing(checkout, sections, sentence):
+    params = (checkout.folder / "params.yaml").read_bytes()
+    checkout.set(**sections)
+    output = checkout.run(
+        sys.executable, "-m", "stages.train", "--shards", "data/shards", "--out", "other", code=2
+    )
+    (checkout.folder / "params.yaml").write_bytes(params)
+    assert output.startswith("error: ")
+    assert sentence in output
+    assert "Traceback" not in output
+    assert not (checkout.folder / "other").exists()
+
+
 # Files of packages, the stages that run again after edits of comments in them, and whether training
 # starts anew.
 EDITS = [
@@ -145,41 +183,3 @@ def test_edits_of_comments_rerun_what_they_can_matter_to(checkout):
         output = checkout.dvc("repro")
         assert checkout.stages_run(output) == stages, files
         assert (" kimg, " in output) is trains, files
-
-
-def test_experiments_run_and_become_mlflow_runs(checkout):
-    output = checkout.dvc("exp", "run", "-n", "longer", "-S", "train.total_kimg=0.192")
-    assert checkout.stages_run(output) == ["train", "evaluate", "report"]
-    assert len(list((checkout.folder / "runs").iterdir())) == 1
-    assert "longer" in checkout.dvc("exp", "show", "--csv", "--no-pager")
-    script = (
-        "from mlflow import MlflowClient; c = MlflowClient('sqlite:///mlflow.db');"
-        "e = c.get_experiment_by_name('sagan');"
-        "runs = c.search_runs([e.experiment_id]);"
-        "print([(r.data.params['train/total_kimg'], r.info.status,"
-        " 'eval/fid_dataset_cnn' in r.data.metrics) for r in runs])"
-    )
-    seen = checkout.run(sys.executable, "-W", "ignore", "-c", script)
-    assert "('0.192', 'FINISHED', True)" in seen
-    assert "('0.128', 'FINISHED', True)" in seen
-
-
-@pytest.mark.parametrize(
-    ("sections", "sentence"),
-    [
-        ({"train": {"batchh": 3}}, "unknown key `train.batchh`; the nearest valid key is"),
-        ({"train": {"batch": 5000}}, "train.batch = 5000 is larger than the training split"),
-        ({"model": {"g_attention": [64]}}, "the generator has no 64x64 features"),
-    ],
-)
-def test_mistake_costs_nothing(checkout, sections, sentence):
-    params = (checkout.folder / "params.yaml").read_bytes()
-    checkout.set(**sections)
-    output = checkout.run(
-        sys.executable, "-m", "stages.train", "--shards", "data/shards", "--out", "other", code=2
-    )
-    (checkout.folder / "params.yaml").write_bytes(params)
-    assert output.startswith("error: ")
-    assert sentence in output
-    assert "Traceback" not in output
-    assert not (checkout.folder / "other").exists()
