@@ -61,7 +61,7 @@ def process_group(
 
 
 def _open_store(rank: int, world_size: int, timeout_s: float) -> dist.Store:
-    # As `dist.rendezvous("env://")` does, which would wait here for all and name nobody.
+    # As `dist.rendezvous("env://")` does, which would wait for all ranks and not name the absent.
     host, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), os.environ.get("MASTER_PORT", "29500")
     try:
         return dist.TCPStore(

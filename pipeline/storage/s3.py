@@ -60,7 +60,7 @@ class S3Folder:
     def upload(
         self, path: Path, name: str, sha256: str | None = None, parallel: bool = True
     ) -> bool:
-        """Uploads a file that nobody changes meanwhile; False: the object was there already.
+        """Uploads a file that must not change meanwhile; False: the object was there already.
 
         `sha256`, if given, is the expected digest; a file with another one is not uploaded.
         `parallel` sends the parts in threads, which the interpreter joins before it exits: not for

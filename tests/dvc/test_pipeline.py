@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from pipeline import load_generator
-from tests.support.project import ROOT
+from tests.support.project import copy_project
 
 STAGES = ["shard", "reference", "train", "evaluate", "report"]
 
@@ -21,14 +20,7 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        files = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, check=True, capture_output=True, text=True,
-        ).stdout.splitlines()  # fmt: skip
-        for file in files:
-            if (ROOT / file).is_file():
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / file, folder / file)
+        copy_project(folder)
         self.set(
             model={"g_width": 2, "d_width": 2},
             train={"total_kimg": 0.128, "snapshot_kimg": 0.064},

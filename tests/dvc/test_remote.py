@@ -1,7 +1,6 @@
 """Shards, models and reports go to an S3 remote of DVC's and come back in another clone."""
 
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.shards.verify import verify_shards
-from tests.support.project import ROOT
+from tests.support.project import ROOT, copy_project
 from tests.support.remote_folder import remote_folder
 from tests.support.s3_server import SECRET, serve_s3
 from tests.support.shard_folder import write_folder
@@ -55,14 +54,7 @@ def _commit(folder: Path) -> None:
 def checkout(tmp_path: Path) -> Path:
     """A checkout whose stages have all run, as far as DVC knows."""
     folder = tmp_path / "checkout"
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.splitlines()  # fmt: skip
-    for file in files:
-        if (ROOT / file).is_file():
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / file, folder / file)
+    copy_project(folder)
     write_folder(folder / "data" / "shards", train=[30, 30], heldout=[10])
     for name, content in OUTPUTS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
